@@ -1,0 +1,97 @@
+"""The errors of `crypto`, and `Refusal`, the base of every error that Kiteline raises on purpose.
+
+A refusal has a `reason`: UPPER_SNAKE, unique, never changed once released, because programs of other departments
+compare it (AIP-193). Messages are for people and may change. `seen_by` and `remedy` feed the table of reasons in the
+documentation, so that what an operator reads and what the program raises cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """Base of all deliberate errors: one clear sentence, one stable reason, variables apart.
+
+    Attributes:
+        reason: stable UPPER_SNAKE code.
+        seen_by: who meets it: "caller", "operator", "officer", "auditor", "peer" (comma-separated).
+        remedy: what that person can do next, one sentence.
+        details: variables of this occurrence, safe to show and to log; never key material or record content.
+    """
+
+    reason: ClassVar[str]
+    seen_by: ClassVar[str]
+    remedy: ClassVar[str]
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.details = {name: str(value) for name, value in details.items()}
+
+
+class CryptoError(Refusal):
+    """Base of the errors of this package."""
+
+
+class EngineUnavailable(CryptoError):
+    """No cryptographic engine passed its self-tests, or the one asked for did not."""
+
+    reason = "ENGINE_UNAVAILABLE"
+    seen_by = "operator"
+    remedy = "Install OpenSSL 3 with SM2, SM3 and SM4 (Debian: libssl3), or unset KITELINE_ENGINE."
+
+
+class SignatureInvalid(CryptoError):
+    """A signature does not verify under the key and user id that it is claimed for."""
+
+    reason = "SIGNATURE_INVALID"
+    seen_by = "caller, peer, auditor"
+    remedy = "Sign again with the key that the chain names for this member, user id 1234567812345678."
+
+
+class DecryptionFailed(CryptoError):
+    """A ciphertext is not authentic under this key. One uniform error, whatever the cause (no oracle)."""
+
+    reason = "DECRYPTION_FAILED"
+    seen_by = "caller, peer"
+    remedy = "Fetch again; if it happens again keep the evidence and report the sender."
+
+
+class EncodingInvalid(CryptoError):
+    """Bytes are truncated, oversized, of an unknown version, or not in the one accepted spelling."""
+
+    reason = "ENCODING_INVALID"
+    seen_by = "caller, peer, auditor"
+    remedy = "Write the value in the canonical form that docs/formats.md gives."
+
+
+class KeyInvalid(CryptoError):
+    """A key is out of range, off the curve, of another kind, or its passphrase is wrong."""
+
+    reason = "KEY_INVALID"
+    seen_by = "operator, caller"
+    remedy = "Check the key file and its passphrase; keys are PKCS#8 or SubjectPublicKeyInfo as OpenSSL 3 writes them."
+
+
+class KeyFileExposed(CryptoError):
+    """A private key file can be read by others than its owner."""
+
+    reason = "KEY_FILE_EXPOSED"
+    seen_by = "operator"
+    remedy = "chmod 600 the file, then rotate the key if others may have read it."
+
+
+class ProofInvalid(CryptoError):
+    """A Merkle proof does not lead to the stated root."""
+
+    reason = "PROOF_INVALID"
+    seen_by = "caller, auditor"
+    remedy = "Keep the proof: it is evidence that the log or the sender contradicts itself."
+
+
+class CreditCodeInvalid(CryptoError):
+    """A unified social credit code is malformed or its check character is wrong (GB 32100)."""
+
+    reason = "CREDIT_CODE_INVALID"
+    seen_by = "operator"
+    remedy = "Type the 18 characters as on the organisation's certificate."

@@ -1,0 +1,1 @@
+"""The exchange node: model, policy, exchange, chain adapter, stores, RPC, CLI."""

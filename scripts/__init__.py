@@ -1,0 +1,1 @@
+"""What an operator or a security team runs besides the node."""
