@@ -1,0 +1,316 @@
+"""The errors of `node`: one class a reason. Programs compare the reason; people read the sentence.
+
+A caller from outside is told the reason and no policy detail; the provider's officer gets everything from `explain`.
+"""
+
+from __future__ import annotations
+
+from crypto.errors import Refusal
+
+
+class NodeError(Refusal):
+    """Base of the errors of this package."""
+
+
+class ConfigurationInvalid(NodeError):
+    """The configuration file has an unknown, missing or ill-formed setting."""
+
+    reason = "CONFIGURATION_INVALID"
+    seen_by = "operator"
+    remedy = "Correct the setting that the message names; `kiteline init` writes a complete file."
+
+
+class PortTaken(NodeError):
+    """The address to listen on is in use or not allowed."""
+
+    reason = "PORT_TAKEN"
+    seen_by = "operator"
+    remedy = "Stop the other program or change `listen` in the configuration."
+
+
+class ChainUnavailable(NodeError):
+    """No endpoint of the chain answers, or not in time. What was sent may still be mined: it is journaled."""
+
+    reason = "CHAIN_UNAVAILABLE"
+    seen_by = "operator, caller, peer"
+    remedy = "Start the chain or correct `endpoints`; the node goes on by itself when the chain is back."
+
+
+class ChainMismatch(NodeError):
+    """An endpoint serves another chain than configured, or other code at a contract's address."""
+
+    reason = "CHAIN_MISMATCH"
+    seen_by = "operator"
+    remedy = "Point the configuration at the consortium's network and its contract addresses."
+
+
+class TransactionRefused(NodeError):
+    """A contract refused the transaction; the message carries the contract's own error."""
+
+    reason = "TRANSACTION_REFUSED"
+    seen_by = "caller, operator"
+    remedy = "Read the contract's error in the message; the state on chain differs from what was assumed."
+
+
+class NotAMember(NodeError):
+    """The TLS certificate or the signature belongs to no active member."""
+
+    reason = "NOT_A_MEMBER"
+    seen_by = "peer"
+    remedy = "Have the consortium admit or reinstate the member, with the certificate that its node shows."
+
+
+class NotAnAuditor(NodeError):
+    """The caller may not read this log."""
+
+    reason = "NOT_AN_AUDITOR"
+    seen_by = "auditor, peer"
+    remedy = "Ask as a member with the auditor's role, or about a grant that you are a side of."
+
+
+class NotThisDepartment(NodeError):
+    """The caller's client certificate is not one that this node's configuration lists."""
+
+    reason = "NOT_THIS_DEPARTMENT"
+    seen_by = "caller"
+    remedy = "Use a client certificate listed under `clients` in the node's configuration."
+
+
+class StatementInvalid(NodeError):
+    """A note's text is not a well-formed statement, or contradicts what it is about."""
+
+    reason = "STATEMENT_INVALID"
+    seen_by = "peer, caller"
+    remedy = "Write the statement as docs/formats.md gives it."
+
+
+class SubjectInvalid(NodeError):
+    """A subject asked about is not of a known form."""
+
+    reason = "SUBJECT_INVALID"
+    seen_by = "auditor, caller"
+    remedy = "Name a grant or dataset by its 64 hexadecimal digits, or a member by its credit code."
+
+
+class DatasetUnknown(NodeError):
+    """No such dataset here or on the chain."""
+
+    reason = "DATASET_UNKNOWN"
+    seen_by = "caller, peer"
+    remedy = "List the catalogue and use the id given there."
+
+
+class DatasetExists(NodeError):
+    """A dataset of that name exists with another description."""
+
+    reason = "DATASET_EXISTS"
+    seen_by = "caller"
+    remedy = "Choose another name, or publish to the one that exists."
+
+
+class DatasetNotShared(NodeError):
+    """The dataset's sharing type forbids a request."""
+
+    reason = "DATASET_NOT_SHARED"
+    seen_by = "caller, peer"
+    remedy = "Ask the provider for the legal basis that its description states."
+
+
+class RecordInvalid(NodeError):
+    """A record to publish is not as the dataset's description says."""
+
+    reason = "RECORD_INVALID"
+    seen_by = "caller"
+    remedy = "Correct the line that the message names; nothing was published."
+
+
+class RecordUnknown(NodeError):
+    """No record has that key."""
+
+    reason = "RECORD_UNKNOWN"
+    seen_by = "caller, peer"
+    remedy = "Check the key; the answer itself is logged by both sides."
+
+
+class GrantUnknown(NodeError):
+    """No such grant on the chain, or not between these members."""
+
+    reason = "GRANT_UNKNOWN"
+    seen_by = "caller, peer"
+    remedy = "List the grants; a new request is on the chain within a block."
+
+
+class GrantUndecided(NodeError):
+    """The provider's officer has not decided yet."""
+
+    reason = "GRANT_UNDECIDED"
+    seen_by = "caller, peer"
+    remedy = "Wait for the provider's decision."
+
+
+class GrantDecided(NodeError):
+    """The request was decided before."""
+
+    reason = "GRANT_DECIDED"
+    seen_by = "caller"
+    remedy = "Revoke the grant, or ask the requester to request again."
+
+
+class RequestNotOnChain(NodeError):
+    """The request note's digest is not on the chain."""
+
+    reason = "REQUEST_NOT_ON_CHAIN"
+    seen_by = "peer"
+    remedy = "Send the request's transaction first and wait for its block."
+
+
+class TermsInvalid(NodeError):
+    """A decision widens what was asked, or names unknown fields, or a time that has passed."""
+
+    reason = "TERMS_INVALID"
+    seen_by = "caller"
+    remedy = "Approve at most what was asked: fewer fields, an earlier expiry, a lower quota."
+
+
+class GrantNotApproved(NodeError):
+    """The grant is requested, denied or closed, so nothing is released under it."""
+
+    reason = "GRANT_NOT_APPROVED"
+    seen_by = "caller, peer"
+    remedy = "See the grant's state with `kiteline request --list`."
+
+
+class GrantExpired(NodeError):
+    """The grant's period is over."""
+
+    reason = "GRANT_EXPIRED"
+    seen_by = "caller, peer"
+    remedy = "Request a new grant."
+
+
+class GrantRevoked(NodeError):
+    """The provider revoked the grant."""
+
+    reason = "GRANT_REVOKED"
+    seen_by = "caller, peer"
+    remedy = "Ask the provider; its reason's digest is on the chain."
+
+
+class GrantUsedUp(NodeError):
+    """The grant's quota of orders is used."""
+
+    reason = "GRANT_USED_UP"
+    seen_by = "caller, peer"
+    remedy = "Request a new grant."
+
+
+class GrantFields(NodeError):
+    """The grant covers some fields only, and a bulk transfer carries whole records."""
+
+    reason = "GRANT_FIELDS"
+    seen_by = "caller, peer"
+    remedy = "Query record by record, or request all fields."
+
+
+class OrderReplayed(NodeError):
+    """An order note came again where it must be new, is too old, or differs from the one of the same id."""
+
+    reason = "ORDER_REPLAYED"
+    seen_by = "peer"
+    remedy = "Make a new order; to go on with an interrupted one, send the very same note."
+
+
+class RangeInvalid(NodeError):
+    """A range of records or entries is empty or beyond the end."""
+
+    reason = "RANGE_INVALID"
+    seen_by = "peer, auditor"
+    remedy = "Ask within the size that the newest checkpoint states."
+
+
+class ReceiptInvalid(NodeError):
+    """A receipt does not match the delivery, or does not name the receipt before it."""
+
+    reason = "RECEIPT_INVALID"
+    seen_by = "peer"
+    remedy = "Sign a receipt for the delivery as sent; keep both notes as evidence if they differ."
+
+
+class ReceiptsOutstanding(NodeError):
+    """Too many answers under this grant have no receipt yet."""
+
+    reason = "RECEIPTS_OUTSTANDING"
+    seen_by = "peer, caller"
+    remedy = "Hand in the receipts; the node does so by itself with the next query."
+
+
+class DeliveryInvalid(NodeError):
+    """What the provider sent does not match what it signed. The notes are kept as evidence."""
+
+    reason = "DELIVERY_INVALID"
+    seen_by = "caller"
+    remedy = "Run `kiteline trail` on the grant and hand the evidence to the auditor."
+
+
+class RootMismatch(NodeError):
+    """The records opened do not lead to the root on the chain. The transfer is kept as evidence."""
+
+    reason = "ROOT_MISMATCH"
+    seen_by = "caller"
+    remedy = "Run `kiteline trail` on the grant and hand the evidence to the auditor."
+
+
+class PeerUnavailable(NodeError):
+    """The other node does not answer, or not in time."""
+
+    reason = "PEER_UNAVAILABLE"
+    seen_by = "caller"
+    remedy = "Try again; an interrupted fetch goes on where its last receipt left it."
+
+
+class FetchUnknown(NodeError):
+    """This node has fetched nothing under that grant."""
+
+    reason = "FETCH_UNKNOWN"
+    seen_by = "caller"
+    remedy = "Run `kiteline fetch` with the grant first."
+
+
+class FetchUnfinished(NodeError):
+    """The fetch was interrupted or is still running."""
+
+    reason = "FETCH_UNFINISHED"
+    seen_by = "caller"
+    remedy = "Run `kiteline fetch` with the grant again; it goes on where it stopped."
+
+
+class EntryUnknown(NodeError):
+    """The log has no entry of that index."""
+
+    reason = "ENTRY_UNKNOWN"
+    seen_by = "auditor"
+    remedy = "Ask within the size that the newest checkpoint states."
+
+
+class NotAnchored(NodeError):
+    """No checkpoint that covers the entry is on the chain yet."""
+
+    reason = "NOT_ANCHORED"
+    seen_by = "auditor"
+    remedy = "Wait for the next scheduled anchor, or run `kiteline chain anchor` on that node."
+
+
+class RequestTooLarge(NodeError):
+    """A message or a batch is above the stated limit."""
+
+    reason = "REQUEST_TOO_LARGE"
+    seen_by = "caller, peer"
+    remedy = "Send smaller batches; the limits are in the proto comments and the configuration."
+
+
+class InternalError(NodeError):
+    """A defect of the node. The log and the store are as they were before the call."""
+
+    reason = "INTERNAL"
+    seen_by = "caller, peer, operator"
+    remedy = "Report the incident number; the operator finds the cause under it in the node's log."

@@ -1,0 +1,187 @@
+"""What the exchange needs from the world: the chain, the stores, the peers. Implementations stand in
+`chain`, `stores` and `rpc`; the exchange knows these interfaces alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from crypto.packed import Packed
+from node.model.chain import (
+    Anchor,
+    ChainHealth,
+    DatasetOnChain,
+    GrantOnChain,
+    Member,
+    Mined,
+    SharingType,
+)
+from node.model.transfer import QueryAnswer, QueryAsked, StreamMessage
+
+Clock = Callable[[], int]  # Unix time, milliseconds
+Random = Callable[[int], bytes]
+
+
+class ChainView(Protocol):
+    """The chain as indexed up to the network's finality rule. Reads are local, fast and never block on the chain."""
+
+    def member(self, member_id: str) -> Member | None: ...
+    def members(self) -> Sequence[Member]: ...
+    def member_by_certificate(self, certificate: bytes) -> Member | None:
+        """The member whose keys in force name this TLS certificate (DER)."""
+
+    def dataset(self, dataset_id: bytes) -> DatasetOnChain | None: ...
+    def datasets(self) -> Sequence[DatasetOnChain]: ...
+    def grant(self, grant_id: bytes) -> GrantOnChain | None: ...
+    def grants(self) -> Sequence[GrantOnChain]: ...
+    def newest_anchor(self, log_id: bytes) -> Anchor | None: ...
+    def anchors(self, log_id: bytes) -> Sequence[Anchor]:
+        """Every anchor of a log, smallest size first."""
+
+    def health(self) -> ChainHealth: ...
+    def refresh(self) -> None:
+        """Index up to the chain's present head. Blocking; raises ChainUnavailable."""
+
+    def on_block(self, callback: Callable[[], None]) -> None:
+        """Call back, on the follower's thread, after each block that was indexed."""
+
+
+class ChainWriter(Protocol):
+    """Transactions of this member. Each call is blocking: journaled before it is sent, never sent twice, waits until
+    mined *and indexed by the view*. Raises ChainUnavailable (it may still be mined) or TransactionRefused.
+    """
+
+    def anchor(self, log_id: bytes, size: int, root: bytes, note_digest: bytes) -> Mined: ...
+    def register_dataset(
+        self, dataset_id: bytes, description_digest: bytes, level: int, sharing_type: SharingType
+    ) -> Mined: ...
+    def set_head(self, dataset_id: bytes, size: int, root: bytes, version_digest: bytes) -> Mined: ...
+    def request_grant(self, grant_id: bytes, dataset_id: bytes, request_digest: bytes) -> Mined: ...
+    def approve_grant(self, grant_id: bytes, terms_digest: bytes, expiry_seconds: int, quota: int) -> Mined: ...
+    def deny_grant(self, grant_id: bytes, reason_digest: bytes) -> Mined: ...
+    def revoke_grant(self, grant_id: bytes, reason_digest: bytes) -> Mined: ...
+    def close_grant(self, grant_id: bytes) -> Mined: ...
+    def advance_grant(self, grant_id: bytes, sequence: int, receipt_digest: bytes) -> Mined: ...
+
+
+class Log(Protocol):
+    """The audit log, as the exchange uses it (audit.log.AuditLog)."""
+
+    @property
+    def size(self) -> int: ...
+    def submit(self, entry: bytes) -> Future[int]:
+        """Append by group commit; resolves to the entry's index once durable and applied to the ledger."""
+
+    def entry(self, index: int) -> bytes: ...
+
+
+class Table(Protocol):
+    """An ordered map of byte strings that survives a restart; writes become durable together with the ledger's mark."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> None: ...
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+class LedgerStore(Protocol):
+    """Tables that are a projection of the audit log: `applied` says how many entries they reflect. The store may be
+    thrown away; the log rebuilds it.
+    """
+
+    @property
+    def applied(self) -> int: ...
+    def table(self, name: str) -> Table: ...
+    def advance(self, applied: int) -> None:
+        """Note that entries below `applied` are reflected; what was written becomes durable with it, sooner or later."""
+
+
+class DatasetStore(Protocol):
+    """One dataset of this provider: a Merkle log of sealed segments, their secrets wrapped at rest, and a key index."""
+
+    @property
+    def dataset_id(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+    def root(self, size: int) -> bytes: ...
+    def blobs(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """(first record index, sealed segment) of the segments that cover records start to stop, in order."""
+
+    def secrets(self, start: int, stop: int) -> bytes:
+        """Secrets of those segments, 32 bytes each, opened."""
+
+    def digests(self, start: int, stop: int) -> bytes:
+        """SM3 digests of those segments, 32 bytes each (kept from sealing; not hashed again)."""
+
+    def find(self, key: str) -> int | None:
+        """Index of the newest record with this key."""
+
+    def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
+        """(record, salt, leaf hash), checked against the stored leaf."""
+
+    def inclusion(self, index: int, size: int) -> list[bytes]: ...
+    def append(self, records: Packed, keys: Sequence[str]) -> None:
+        """Seal and append records durably; visible in `size`, published only by the version note."""
+
+
+class Datasets(Protocol):
+    """This provider's datasets. Create is not open."""
+
+    def create(self, dataset_id: bytes) -> DatasetStore: ...
+    def open(self, dataset_id: bytes) -> DatasetStore: ...
+    def ids(self) -> Sequence[bytes]: ...
+
+
+class Vault(Protocol):
+    """What this requester received under one grant: sealed segments first, opened plaintext after the keys."""
+
+    def begin(self, order_id: bytes) -> None: ...
+    def store_segments(self, sequence: int, blobs: Sequence[bytes]) -> None:
+        """Durable on return. Storing the same again changes nothing."""
+
+    def segments(self, sequence: int) -> Sequence[bytes] | None: ...
+    def store_keys(self, sequence: int, wrapped_secrets: bytes) -> None: ...
+    def keys(self, sequence: int) -> bytes | None: ...
+    def write_plaintext(self, sequence: int, records: Packed, leaf_hashes: bytes) -> None:
+        """Append opened records to the plaintext file at this delivery's place; idempotent by sequence."""
+
+    def finish(self, root: bytes, size: int) -> str:
+        """Mark the transfer verified, durably; gives the plaintext file's path."""
+
+
+class PeerExchange(Protocol):
+    """An open exchange stream to a provider."""
+
+    async def send_order(self, order_note: bytes) -> None: ...
+    async def send_receipt(self, receipt_note: bytes) -> None: ...
+    def messages(self) -> AsyncIterator[StreamMessage]:
+        """Delivered, SegmentReceived, KeysReleased … as they come; ends after the order is complete. Refusals of the
+        peer arrive as the same error classes, with the peer's reason.
+        """
+
+    async def close(self) -> None: ...
+
+
+class Peer(Protocol):
+    """Another member's node, over mutual TLS pinned to the chain. Raises PeerUnavailable or the peer's refusal."""
+
+    async def list_datasets(self) -> Sequence[tuple[bytes, bytes, bytes]]:
+        """(dataset id, description note, version note or empty)."""
+
+    async def submit_request(self, request_note: bytes) -> None: ...
+    async def decision(self, grant_id: bytes) -> bytes: ...
+    def exchange(self) -> PeerExchange: ...
+    async def query(self, asked: QueryAsked) -> QueryAnswer: ...
+    async def submit_receipts(self, receipt_notes: Sequence[bytes]) -> None: ...
+    async def list_entries(self, subject: str) -> tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]:
+        """(checkpoint note, [(index, entry, inclusion path)…]) about a subject, from the peer's audit service."""
+
+    async def evidence(self, index: int) -> bytes: ...
+
+
+class Peers(Protocol):
+    """How to reach members."""
+
+    def peer(self, member_id: str) -> Peer: ...
