@@ -95,7 +95,7 @@ class LedgerStore(Protocol):
     def applied(self) -> int: ...
     def table(self, name: str) -> Table: ...
     def advance(self, applied: int) -> None:
-        """Note that entries below `applied` are reflected; what was written becomes durable with it, sooner or later."""
+        """Note that entries below `applied` are reflected; what was written becomes durable with it, in time."""
 
 
 class DatasetStore(Protocol):
