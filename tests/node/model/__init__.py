@@ -1,0 +1,1 @@
+"""Values and statements of the domain."""

@@ -1,0 +1,1 @@
+"""Simulators behind the project's own interfaces."""
