@@ -1,0 +1,60 @@
+# Everything a person or CI runs. `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test check fmt lint types layers generated contracts-check gen bench lock clean
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+# Rows of the demo's source: weifang (about 8,000) or all (620,573).
+ROWS ?= weifang
+TEST ?= tests
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 - /'
+
+setup:  ## install what the product needs into .venv and node_modules
+	@$(PYTHON) scripts/set_up.py
+
+setup-dev:
+	@$(PYTHON) scripts/set_up.py --dev
+
+demo: setup  ## run one whole exchange between three departments (ROWS=all for the whole country)
+	@$(BIN)/python -m scripts.demo --rows $(ROWS)
+
+test: setup-dev  ## run the tests (TEST=path for some of them)
+	@$(BIN)/python -m pytest $(TEST)
+
+check: setup-dev lint types layers generated contracts-check test  ## everything CI runs
+
+fmt: setup-dev  ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint:
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@node_modules/.bin/buf lint proto
+
+types:
+	@$(BIN)/mypy .
+
+layers:
+	@$(BIN)/lint-imports
+
+generated:
+	@$(BIN)/python -m scripts.generate_proto --check
+
+contracts-check:
+	@$(BIN)/python -m contracts.build --check
+
+gen: setup-dev  ## write generated code, contract artifacts and the table of reasons anew
+	@$(BIN)/python -m scripts.generate_proto
+	@$(BIN)/python -m contracts.build
+
+bench: setup-dev  ## measure, and write docs/benchmarks.md
+	@$(BIN)/python -m scripts.bench
+
+lock: setup-dev  ## write the lock files anew
+	@$(BIN)/python scripts/lock.py
+
+clean:  ## remove what was installed and built
+	@rm -rf .venv node_modules .kiteline

@@ -1,0 +1,1 @@
+"""The composition root: configuration, the parts put together, start and stop."""

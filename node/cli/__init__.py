@@ -1,0 +1,1 @@
+"""The `kiteline` command: parses, calls, prints. No rule of the exchange stands here."""
