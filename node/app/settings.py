@@ -172,7 +172,7 @@ class _Section:
 
     def finish(self) -> None:
         if self._values:
-            raise self._wrong(sorted(self._values)[0], "is not a setting of this version")
+            raise self._wrong(min(self._values), "is not a setting of this version")
 
     def _take(self, key: str, kind: type[Value]) -> Value:
         if key not in self._values:
@@ -197,9 +197,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
     storage = _Section("storage", document.pop("storage", {}), base)
     metrics = _Section("metrics", document.pop("metrics", {}), base)
     if document:
-        raise ConfigurationInvalid(
-            f"{sorted(document)[0]} is not a section of this version", setting=sorted(document)[0]
-        )
+        raise ConfigurationInvalid(f"{min(document)} is not a section of this version", setting=min(document))
     settings = Settings(
         member_id=node.text("member_id", _check_member_id),
         name=node.text("name"),

@@ -1,7 +1,7 @@
 """What a person or a script sees: tables and colours, or one JSON document; and the exit codes.
 
-Exit codes: 0 done; 1 refused, the reason says why; 2 wrong usage; 3 the node, a peer or the chain cannot be reached, try
-again; 4 a verification found something that does not hold; 70 a defect of Kiteline; 130 interrupted.
+Exit codes: 0 done; 1 refused, the reason says why; 2 wrong usage; 3 the node, a peer or the chain cannot be reached,
+try again; 4 a verification found something that does not hold; 70 a defect of Kiteline; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Output:
             TextColumn("[cyan]{task.fields[rate]}"),
             TimeElapsedColumn(),
             console=self.asides,
-            disable=self.as_json,
+            disable=not self.asides.is_terminal,
         )
         with bar:
             yield ProgressBar(bar, title, total)
