@@ -34,7 +34,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
 _HEX = re.compile(r"[0-9a-f]*")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_TIME_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+LAST_TIME_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 _ESCAPED = re.compile(r"[%;=,]")
 _ESCAPE = re.compile(r"%(25|3B|3D|2C)")
 
@@ -80,7 +80,7 @@ class Line:
 
 def write_time(milliseconds: int) -> str:
     """Unix milliseconds as RFC 3339 UTC with milliseconds: `2026-11-24T01:02:03.004Z`."""
-    if not 0 <= milliseconds <= _LAST_TIME_MS:
+    if not 0 <= milliseconds <= LAST_TIME_MS:
         raise StatementInvalid(f"{milliseconds} ms is not a time between 1970 and 9999")
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
