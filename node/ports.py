@@ -98,6 +98,25 @@ class LedgerStore(Protocol):
         """Note that entries below `applied` are reflected; what was written becomes durable with it, in time."""
 
 
+class Staging(Protocol):
+    """Records that are to become the next version of a dataset. Nothing of it shows before `commit` returns."""
+
+    @property
+    def size(self) -> int:
+        """Records of the dataset with those staged so far."""
+
+    def add(self, records: Packed, keys: Packed | None) -> None:
+        """Seal a batch and stage it on disk. `keys`: the records' keys as UTF-8, or None where there is no key field."""
+
+    def commit(self) -> int:
+        """Make all of it part of the dataset, durably and as a whole, and give the new size. What is committed and under
+        no version note yet, because of a crash in between, is a whole batch: its note can still be issued.
+        """
+
+    def abandon(self) -> None:
+        """Forget what was staged. Does nothing after `commit`."""
+
+
 class DatasetStore(Protocol):
     """One dataset of this provider: a Merkle log of sealed segments, their secrets wrapped at rest, and a key index."""
 
@@ -115,15 +134,15 @@ class DatasetStore(Protocol):
     def digests(self, start: int, stop: int) -> bytes:
         """SM3 digests of those segments, 32 bytes each (kept from sealing; not hashed again)."""
 
-    def find(self, key: str) -> int | None:
-        """Index of the newest record with this key."""
+    def find(self, key: str, size: int) -> int | None:
+        """Index of the newest record with this key among the first `size`, which are those of a published version."""
 
     def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
         """(record, salt, leaf hash), checked against the stored leaf."""
 
     def inclusion(self, index: int, size: int) -> list[bytes]: ...
-    def append(self, records: Packed, keys: Sequence[str]) -> None:
-        """Seal and append records durably; visible in `size`, published only by the version note."""
+    def begin_append(self) -> Staging:
+        """Begin the next version. One at a time: raises StoreLocked while another is open."""
 
 
 class Datasets(Protocol):
