@@ -57,7 +57,7 @@ def test_two_exchanged_neighbours_are_caught(code: str, position: int) -> None:
         "9144030071526726xg",
         "9I4403001922038216",
         "91A403001922038216",
-        "９14403001922038216",  # noqa: RUF001 - a full-width digit is the very thing that must be refused
+        "９14403001922038216",
         "91440300192203821٦",
     ],
 )
