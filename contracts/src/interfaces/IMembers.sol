@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.20;
+
+/// @title Who belongs to the consortium, in which role, with which keys.
+/// @notice Membership changes by proposals that a threshold of authorities approves. A member rotates its own keys.
+/// Ids are the 18 ASCII characters of the unified social credit code, left-aligned and zero-padded.
+interface IMembers {
+    /// @notice Where a member stands. None: never admitted.
+    enum Status {
+        None,
+        Active,
+        Suspended,
+        Removed
+    }
+
+    /// @notice What a proposal would do.
+    enum Kind {
+        Admission,
+        StatusChange,
+        RolesChange,
+        ThresholdChange
+    }
+
+    /// @notice The keys of one epoch. The points are 65 bytes, uncompressed; the certificate is DER.
+    struct KeySet {
+        bytes signingKey;
+        bytes encryptionKey;
+        address account;
+        bytes certificate;
+        string endpoint;
+    }
+
+    /// @notice A member to be admitted, with its first keys.
+    struct Admission {
+        bytes32 member;
+        string name;
+        uint8 roles;
+        KeySet keys;
+    }
+
+    /// @notice The account is no active member's account in force.
+    error NotAMember(address account);
+    /// @notice The account is an active member's, but not an authority's.
+    error NotAnAuthority(address account);
+    /// @notice No member has this id.
+    error MemberUnknown(bytes32 member);
+    /// @notice The id belongs to a member already, or is malformed.
+    error MemberInvalid(bytes32 member);
+    /// @notice The roles are none, or beyond the three known ones.
+    error RolesInvalid(uint8 roles);
+    /// @notice A key, the certificate or the endpoint is missing or of a wrong length.
+    error KeysInvalid();
+    /// @notice The account belongs to a member already; accounts are never reused.
+    error AccountTaken(address account);
+    /// @notice A member cannot go from one status to the other.
+    error StatusInvalid(bytes32 member, Status from, Status to);
+    /// @notice The threshold is zero, or more than there are active authorities, or would become so.
+    error ThresholdInvalid(uint256 threshold, uint256 authorities);
+    /// @notice No proposal has this number.
+    error ProposalUnknown(uint256 proposal);
+    /// @notice The proposal was executed before.
+    error ProposalExecuted(uint256 proposal);
+    /// @notice This authority approved the proposal before.
+    error AlreadyApproved(uint256 proposal, bytes32 authority);
+    /// @notice The epoch does not exist, or the time lies in the future.
+    error CompromiseInvalid(uint32 epoch, uint64 since);
+
+    /// @notice A member was admitted; its first keys follow in `KeysSet`.
+    event MemberAdmitted(bytes32 indexed member, string name, uint8 roles);
+    /// @notice A member's keys of a new epoch.
+    event KeysSet(bytes32 indexed member, uint32 epoch, KeySet keys);
+    /// @notice A member was suspended, reinstated or removed.
+    event StatusChanged(bytes32 indexed member, Status status);
+    /// @notice A member's roles changed.
+    event RolesChanged(bytes32 indexed member, uint8 roles);
+    /// @notice The number of approvals that a proposal needs changed.
+    event ThresholdChanged(uint16 threshold);
+    /// @notice A member declared that the keys of an epoch may be in others' hands since a time (Unix seconds).
+    event CompromiseDeclared(bytes32 indexed member, uint32 epoch, uint64 since);
+    /// @notice An authority proposed a change. `content` is the ABI encoding of what the kind needs.
+    event Proposed(uint256 indexed proposal, bytes32 indexed authority, Kind kind, bytes content);
+    /// @notice An authority approved a proposal.
+    event Approved(uint256 indexed proposal, bytes32 indexed authority);
+    /// @notice A proposal reached its threshold and was carried out.
+    event Executed(uint256 indexed proposal);
+
+    /// @notice Propose to admit a member. Authorities only; counts as the proposer's approval.
+    function proposeAdmission(Admission calldata admission) external returns (uint256 proposal);
+
+    /// @notice Propose to suspend, reinstate or remove a member. Authorities only.
+    function proposeStatus(bytes32 member, Status status) external returns (uint256 proposal);
+
+    /// @notice Propose to change a member's roles. Authorities only.
+    function proposeRoles(bytes32 member, uint8 roles) external returns (uint256 proposal);
+
+    /// @notice Propose another threshold. Authorities only.
+    function proposeThreshold(uint16 threshold) external returns (uint256 proposal);
+
+    /// @notice Approve a proposal; at the threshold it is carried out. Authorities only, once each.
+    function approve(uint256 proposal) external;
+
+    /// @notice Put new keys in force for the caller's member, as a new epoch.
+    function rotateKeys(KeySet calldata keys) external;
+
+    /// @notice Declare that the caller's keys of an epoch may be in others' hands since a time.
+    function declareCompromise(uint32 epoch, uint64 since) external;
+
+    /// @notice The active member whose account in force this is. Reverts with NotAMember.
+    function memberOf(address account) external view returns (bytes32 member);
+
+    /// @notice Where a member stands.
+    function statusOf(bytes32 member) external view returns (Status status);
+
+    /// @notice A member's roles: 1 department, 2 authority, 4 auditor.
+    function rolesOf(bytes32 member) external view returns (uint8 roles);
+
+    /// @notice The epoch of a member's keys in force; the first is 1.
+    function epochOf(bytes32 member) external view returns (uint32 epoch);
+
+    /// @notice keccak256 of the ABI encoding of a member's keys of an epoch.
+    function keyDigestOf(bytes32 member, uint32 epoch) external view returns (bytes32 digest);
+
+    /// @notice Approvals that a proposal needs.
+    function threshold() external view returns (uint16 count);
+
+    /// @notice Active members with the authority's role.
+    function authorities() external view returns (uint16 count);
+}
