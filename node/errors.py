@@ -300,6 +300,22 @@ class NotAnchored(NodeError):
     remedy = "Wait for the next scheduled anchor, or run `kiteline chain anchor` on that node."
 
 
+class FileUnusable(NodeError):
+    """A file to read or to write is missing, of an unknown kind, damaged, or cannot be written."""
+
+    reason = "FILE_UNUSABLE"
+    seen_by = "caller"
+    remedy = "Give a .csv, .jsonl or .parquet file in UTF-8, and for an export a folder with enough space."
+
+
+class FileExists(NodeError):
+    """A file that is to be written exists."""
+
+    reason = "FILE_EXISTS"
+    seen_by = "caller"
+    remedy = "Choose another name, or overwrite it with --force."
+
+
 class RequestTooLarge(NodeError):
     """A message or a batch is above the stated limit."""
 

@@ -104,6 +104,19 @@ def decode_batch(records: Packed) -> list[list[Value]]:
     return values
 
 
+def spell_each(items: Sequence[list[Value]] | Sequence[dict[str, Value]]) -> list[str]:
+    """The JSON text of each of many flat arrays, or of each of many flat objects, by one call where that is possible."""
+    if not items:
+        return []
+    opening, closing = "[]" if isinstance(items[0], list) else "{}"
+    between = f"{closing},{opening}"
+    whole = _dump(items)
+    # Between two items these characters stand always; if they stand inside a string too, there are more of them.
+    if whole.count(between) != len(items) - 1:
+        return [_dump(item) for item in items]
+    return [f"{opening}{part}{closing}" for part in whole[2:-2].split(between)]
+
+
 class RecordChecker:
     """Checks batches of records against a description, and takes out the values of its key field.
 

@@ -20,6 +20,7 @@ from node.model.records import (
     decode_record,
     encode_record,
     project,
+    spell_each,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.text(st.sampled_from('"\\/\n\r\t\b\f\x00\x1f\x7f],[镇'))
@@ -188,3 +189,10 @@ def test_an_empty_batch_is_fine() -> None:
 def test_a_checker_without_fields_or_with_a_key_beyond_them_is_refused(fields: int, key: int | None) -> None:
     with pytest.raises(RecordInvalid):
         RecordChecker(fields, key)
+
+
+@given(st.lists(rows, max_size=5))
+def test_many_flat_arrays_and_objects_are_spelled_as_one_by_one(many: list[list[Value]]) -> None:
+    assert [text.encode() for text in spell_each(many)] == [encode_record(values) for values in many]
+    objects = [{str(place): value for place, value in enumerate(values)} for values in many]
+    assert spell_each(objects) == [json.dumps(item, ensure_ascii=False, separators=(",", ":")) for item in objects]
