@@ -44,6 +44,14 @@ class ChainMismatch(NodeError):
     remedy = "Point the configuration at the consortium's network and its contract addresses."
 
 
+class ChainStoreUnusable(NodeError):
+    """The chain index or the transaction journal is absent, there already, damaged, or cannot be written."""
+
+    reason = "CHAIN_STORE_UNUSABLE"
+    seen_by = "operator"
+    remedy = "Make space or correct the permissions; the index alone may be deleted, the node builds it anew."
+
+
 class TransactionRefused(NodeError):
     """A contract refused the transaction; the message carries the contract's own error."""
 
