@@ -167,7 +167,10 @@ class Vault(Protocol):
         """Append opened records to the plaintext file at this delivery's place; idempotent by sequence."""
 
     def finish(self, root: bytes, size: int) -> str:
-        """Mark the transfer verified, durably; gives the plaintext file's path."""
+        """Mark the transfer verified, durably; gives the plaintext file's path. Doing it again changes nothing."""
+
+    def records(self) -> Iterator[Packed]:
+        """The verified plaintext of the newest finished order, in batches. Raises FetchUnfinished if there is none."""
 
 
 class PeerExchange(Protocol):
