@@ -1,0 +1,135 @@
+"""The chain as one thing to open, start and stop: what the node, the command line and the scripts compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
+
+from node.chain.abi import ErrorBook
+from node.chain.admission import Admission
+from node.chain.deploy import deploy
+from node.chain.deployment import Deployment
+from node.chain.endpoints import Endpoints
+from node.chain.finality import HeadFinality
+from node.chain.follower import Follower
+from node.chain.governance import Governance
+from node.chain.index_store import IndexStore
+from node.chain.interfaces import load_interfaces
+from node.chain.journal_store import JournalStore
+from node.chain.network import Network
+from node.chain.sender import Sender
+from node.chain.writer import Writer
+
+INDEX, JOURNAL = "chain-index", "chain-journal"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """An open chain. Made by `open_chain`.
+
+    Attributes:
+        view: the port ChainView.
+        writer: the port ChainWriter.
+        governance: membership and keys.
+    """
+
+    view: Follower
+    writer: Writer
+    governance: Governance
+    sender: Sender
+    endpoints: Endpoints
+    index: IndexStore
+    journal: JournalStore
+
+    def check(self) -> None:
+        """Check every endpoint that answers. Raises ChainMismatch, ChainUnavailable."""
+        self.endpoints.check()
+
+    def start(self) -> None:
+        """Follow the chain from now on, and send again what was under way when the node last stopped."""
+        self.view.start()
+
+    def close(self) -> None:
+        """Stop following, let waiting calls end, close the stores."""
+        self.sender.stop()
+        self.view.stop()
+        self.endpoints.close()
+        self.index.close()
+        self.journal.close()
+
+
+def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
+    network: Network,
+    deployment: Deployment,
+    directory: Path,
+    account: LocalAccount,
+    *,
+    clock: Callable[[], int],
+    deadline_seconds: float = 120.0,
+) -> Chain:
+    """Open index and journal in `directory` (made if absent); no endpoint is asked yet.
+
+    Args:
+        network: how to reach the chain.
+        deployment: the consortium's contracts.
+        directory: where index and journal lie.
+        account: signs this member's transactions.
+        clock: Unix time, ms.
+        deadline_seconds: how long a transaction may take to a final block.
+
+    Raises:
+        ChainMismatch: the deployment is on another chain, or the journal belongs to another deployment.
+    """
+    endpoints = Endpoints(network, deployment)
+    interfaces = load_interfaces()
+    journal = JournalStore.open_or_create(directory / JOURNAL, deployment.identity)
+    index = IndexStore.open_or_create(directory / INDEX, deployment.identity)
+    view = Follower(network, deployment, endpoints, index, interfaces, clock=clock, pending=journal.pending)
+    explain = ErrorBook(interfaces.values()).explain
+    sender = Sender(
+        network, endpoints, journal, account, view, explain=explain, clock=clock, deadline_seconds=deadline_seconds
+    )
+    view.on_reorganisation(sender.reorganised)
+    view.on_contact(sender.resume)
+    view.on_block(sender.sweep)
+    writer = Writer(sender, view, deployment, interfaces)
+    governance = Governance(sender, network, deployment, endpoints, interfaces)
+    return Chain(view, writer, governance, sender, endpoints, index, journal)
+
+
+def deploy_contracts(  # noqa: PLR0913 (likewise)
+    network: Network,
+    directory: Path,
+    account: LocalAccount,
+    founders: list[Admission],
+    threshold: int,
+    *,
+    clock: Callable[[], int],
+    deadline_seconds: float = 120.0,
+) -> Deployment:
+    """Create the consortium's contracts. Its journal lies in `directory`, so that the same call goes on after a crash.
+
+    Raises:
+        TransactionRefused: a contract refuses the founders or the threshold.
+        ChainUnavailable: no endpoint answers, or not in time.
+    """
+    endpoints = Endpoints(network)
+    journal = JournalStore.open_or_create(directory / "deployment-journal", str(network.chain_id).encode())
+    sender = Sender(
+        network,
+        endpoints,
+        journal,
+        account,
+        HeadFinality(network, endpoints),
+        explain=ErrorBook(load_interfaces().values()).explain,
+        clock=clock,
+        deadline_seconds=deadline_seconds,
+    )
+    try:
+        return deploy(sender, network, endpoints, founders, threshold)
+    finally:
+        endpoints.close()
+        journal.close()

@@ -1,0 +1,330 @@
+"""Sends transactions: journaled before they are sent, one for a purpose, one for a nonce, and waited for.
+
+The order of steps, and what recovers from a crash after each:
+1. Try the call without sending it. Nothing has happened yet.
+2. Journal the signed transaction. The same call again, or `resume`, sends it.
+3. Send it. The same call again, or `resume`, sends it once more; the chain knows it by its hash and takes it once.
+4. Wait until its block is final. The same call again, or `sweep`, waits on.
+5. Journal the block. The same call again gives that block.
+An answer that does not come is never read as absence: what was journaled may still be mined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+
+import rlp
+from eth_account.signers.local import LocalAccount
+from eth_account.types import TransactionDictType
+
+from node.chain.endpoints import Endpoints
+from node.chain.finality import Finality
+from node.chain.journal_store import Call, Entry, JournalStore, State
+from node.chain.json_rpc import (
+    WITHOUT_TRANSACTIONS,
+    Fault,
+    Receipt,
+    hexadecimal,
+    read_object,
+    read_quantity,
+    read_receipt,
+)
+from node.chain.network import FeeRule, Network
+from node.errors import ChainUnavailable, TransactionRefused
+from node.model.chain import Mined
+
+GAS_MARGIN = 1.25  # the state may have moved between estimate and block
+FIRST_WAIT_SECONDS = 0.02
+RESEND_SECONDS = 5.0
+DEADLINE_SECONDS = 120.0
+MARKET_HEADROOM = 2  # times the present base fee: enough for six full blocks in a row
+REPLACEMENT_PERCENT = 125  # of the former fee; pools ask for 110
+ALREADY_THERE = ("already known", "already imported", "known transaction", "already exists", "alreadyintxpool")
+NO_FUNDS = ("insufficient funds", "upfront cost exceeds")
+NONCE_TAKEN = ("nonce too low", "nonce is too low", "invalid nonce", "old nonce")
+FAULT_EXECUTION_REVERTED = 3
+
+
+class Sender:
+    """Sends for one account. Safe for use by several threads; calls of different purposes run side by side.
+
+    Args:
+        explain: turns what a contract returned on refusing into words.
+        clock: Unix time, ms.
+        wait: waits for so many seconds, or less if the sender is being stopped.
+        deadline_seconds: how long `send` waits for a final block.
+    """
+
+    def __init__(  # noqa: PLR0913 (each is a part that tests replace)
+        self,
+        network: Network,
+        endpoints: Endpoints,
+        journal: JournalStore,
+        account: LocalAccount,
+        finality: Finality,
+        *,
+        explain: Callable[[bytes], str],
+        clock: Callable[[], int],
+        wait: Callable[[float], object] | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._network = network
+        self._endpoints = endpoints
+        self._journal = journal
+        self._account = account
+        self._address = bytes.fromhex(account.address[2:])
+        self._finality = finality
+        self._explain = explain
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._wait = wait or self._stopping.wait
+        self._deadline_ms = int(deadline_seconds * 1_000)
+
+    @property
+    def address(self) -> str:
+        """The account that signs, EIP-55."""
+        return str(self._account.address)
+
+    def stop(self) -> None:
+        """Let calls that wait end with ChainUnavailable; what they sent is found again after the next start."""
+        self._stopping.set()
+
+    def send(self, purpose: str, call: Call, *, again: bool = False) -> Mined:
+        """Do a thing on the chain, once, and wait until its block is final.
+
+        Args:
+            purpose: names the thing; the same purpose is the same transaction.
+            call: what to do.
+            again: whether it may be done once more after it was done, because the state may have gone back since.
+
+        Raises:
+            TransactionRefused: the contract refuses; nothing changed.
+            ChainUnavailable: no endpoint answers, or no final block came in time: it may still be mined.
+        """
+        try:
+            return self._do(purpose, call, again=again)
+        except ChainUnavailable as cause:
+            if self._journal.entry(purpose) is None:
+                raise
+            raise ChainUnavailable(f"{call.title} is journaled and may still be mined: {cause}") from cause
+
+    def done(self, purpose: str) -> Mined | None:
+        """Where this purpose was mined, if it was."""
+        entry = self._journal.entry(purpose)
+        return entry.mined if entry is not None and entry.state is State.MINED else None
+
+    def resume(self) -> None:
+        """Send every unfinished transaction again, in order of nonces. Raises ChainUnavailable."""
+        for entry in self._journal.unfinished(self._address):
+            self._broadcast(entry)
+
+    def sweep(self) -> None:
+        """Finish what was mined while nobody waited for it. Raises ChainUnavailable."""
+        for entry in self._journal.unfinished(self._address):
+            receipt = self._newest_receipt(entry.hashes)
+            if receipt is not None:
+                self._finish(entry, receipt)
+
+    def reorganised(self, ancestor: int) -> None:
+        """Take note that blocks above `ancestor` are gone: what they held is sent again."""
+        if self._journal.reopen_above(ancestor):
+            self.resume()
+
+    def receipt(self, transaction_hash: bytes) -> Receipt | None:
+        """What the chain says of a transaction; None if it is in no block. Raises ChainUnavailable."""
+        return read_receipt(self._endpoints.ask("eth_getTransactionReceipt", hexadecimal(transaction_hash)))
+
+    def _do(self, purpose: str, call: Call, *, again: bool) -> Mined:
+        entry = self._journal.entry(purpose)
+        if entry is not None and entry.is_done(call, again=again) and entry.mined is not None:
+            return entry.mined
+        if entry is None or entry.state is not State.PENDING:
+            entry = self._begin(purpose, call, again=again)
+        else:
+            entry = self._revive(entry)
+        if entry.call == call:
+            return entry.mined or self._settle(entry)
+        # Something else is under way under this purpose: wait for it, then see what is left to do.
+        with contextlib.suppress(TransactionRefused):  # whoever wanted that was told, or is gone
+            self._settle(entry)
+        return self._do(purpose, call, again=again)
+
+    def _begin(self, purpose: str, call: Call, *, again: bool) -> Entry:
+        try:
+            gas = self._rehearse(call)
+        except TransactionRefused:
+            entry = self._journal.entry(purpose)
+            if entry is not None and (entry.state is State.PENDING or entry.is_done(call, again=again)):
+                return entry  # another thread did this very thing meanwhile, which is why it cannot be done now
+            raise
+        fees = self._fees()
+        nonce = self._count("pending")
+        # A crash here leaves nothing behind; from the next line on the journal knows.
+        entry = self._journal.begin(
+            purpose, call, self._address, nonce, lambda nonce: self._sign(call, nonce, gas, fees), again=again
+        )
+        if entry.state is State.PENDING:
+            fault = self._broadcast(entry)
+            if fault is not None and _says(fault, NONCE_TAKEN):
+                return self._revive(entry)
+            if fault is not None:
+                # No endpoint took it, so it can never be mined, and its nonce is free again.
+                self._journal.discard(entry)
+                raise TransactionRefused(
+                    f"{call.title} was not taken by the chain: {fault.message}", call=call.title, purpose=purpose
+                )
+        return entry
+
+    def _rehearse(self, call: Call) -> int:
+        """Gas for a call, after trying it. Raises TransactionRefused with the contract's own error."""
+        asked = self._asked(call)
+        answer: object = self._endpoints.attempt("eth_call", asked, "latest") if call.to else None
+        if not isinstance(answer, Fault):
+            answer = self._endpoints.attempt("eth_estimateGas", asked)
+        if isinstance(answer, Fault):
+            if answer.data or answer.code == FAULT_EXECUTION_REVERTED or "revert" in answer.message.lower():
+                said = self._explain(answer.data) if answer.data else answer.message
+                raise TransactionRefused(f"{call.title} was refused: {said}", call=call.title, error=said)
+            if _says(answer, NO_FUNDS):
+                raise TransactionRefused(f"{call.title} cannot be paid: {answer.message}", call=call.title)
+            raise ChainUnavailable(f"{call.title} could not be tried: {answer.message}", call=call.title)
+        return int(read_quantity(answer) * GAS_MARGIN)
+
+    def _fees(self) -> dict[str, int]:
+        if self._network.fees is FeeRule.ZERO:
+            return {"gasPrice": 0}
+        tip = self._endpoints.attempt("eth_maxPriorityFeePerGas")
+        priority = 1 if isinstance(tip, Fault) else max(1, read_quantity(tip))
+        block = read_object(self._endpoints.ask("eth_getBlockByNumber", "latest", WITHOUT_TRANSACTIONS))
+        base = read_quantity(block.get("baseFeePerGas", "0x0"))
+        return {"maxFeePerGas": MARKET_HEADROOM * base + priority, "maxPriorityFeePerGas": priority, "type": 2}
+
+    def _sign(self, call: Call, nonce: int, gas: int, fees: dict[str, int]) -> bytes:
+        transaction: TransactionDictType = {
+            "nonce": nonce,
+            "gas": gas,
+            "value": 0,
+            "data": call.data,
+            "chainId": self._network.chain_id,
+            **fees,
+        }
+        if call.to:
+            transaction["to"] = call.to
+        return bytes(self._account.sign_transaction(transaction).raw_transaction)
+
+    def _broadcast(self, entry: Entry) -> Fault | None:
+        """Send an entry's newest transaction. The endpoint's refusal, unless it says that it has it already."""
+        answer = self._endpoints.attempt("eth_sendRawTransaction", hexadecimal(entry.signed[-1]))
+        if isinstance(answer, Fault) and not _says(answer, ALREADY_THERE):
+            return answer
+        return None
+
+    def _settle(self, entry: Entry) -> Mined:
+        deadline = self._clock() + self._deadline_ms
+        resend = self._clock() + int(RESEND_SECONDS * 1_000)
+        pause = FIRST_WAIT_SECONDS
+        while True:
+            receipt = self._newest_receipt(entry.hashes)
+            if receipt is not None:
+                self._finality.refresh()
+                mined = self._finish(entry, receipt)
+                if mined is not None and receipt.succeeded:
+                    return mined
+                if mined is not None:
+                    raise self._refusal(entry.call, mined)
+            now = self._clock()
+            if now >= deadline or self._stopping.is_set():
+                raise ChainUnavailable("no final block holds it yet", transaction=hexadecimal(entry.hashes[-1]))
+            if now >= resend:
+                entry = self._revive(entry)
+                resend = now + int(RESEND_SECONDS * 1_000)
+            self._wait(pause)
+            pause = min(2 * pause, self._network.poll_seconds)
+
+    def _finish(self, entry: Entry, receipt: Receipt) -> Mined | None:
+        """Journal the final block of an entry; None while it is not final, or if its block was replaced meanwhile."""
+        block = self._finality.final_block(receipt.block_number)
+        if block is None or block.hash != receipt.block_hash:
+            return None
+        mined = Mined(receipt.transaction_hash, block)
+        self._journal.finish(entry, mined, succeeded=receipt.succeeded)
+        return mined
+
+    def _newest_receipt(self, hashes: Sequence[bytes]) -> Receipt | None:
+        return next((receipt for digest in reversed(hashes) if (receipt := self.receipt(digest)) is not None), None)
+
+    def _refusal(self, call: Call, mined: Mined) -> TransactionRefused:
+        """The error for a transaction that a block refused: the call is made once more on that block to learn why."""
+        asked = self._asked(call)
+        answer = self._endpoints.attempt("eth_call", asked, hex(mined.block.number))
+        if isinstance(answer, Fault):
+            said = self._explain(answer.data) if answer.data else answer.message
+        else:
+            said = "the contract's state changed in the same block"
+        return TransactionRefused(
+            f"{call.title} was refused: {said}",
+            call=call.title,
+            error=said,
+            transaction=hexadecimal(mined.transaction_hash),
+        )
+
+    def _asked(self, call: Call) -> dict[str, str]:
+        """A call as `eth_call` and `eth_estimateGas` take it."""
+        asked = {"from": self.address, "data": hexadecimal(call.data)}
+        if call.to:
+            asked["to"] = hexadecimal(call.to)
+        if self._network.fees is FeeRule.ZERO:
+            asked["gasPrice"] = "0x0"
+        return asked
+
+    def _revive(self, entry: Entry) -> Entry:
+        """Bring an entry that is in no block before the chain again, in the way that its case needs."""
+        if self._newest_receipt(entry.hashes) is not None:
+            return entry
+        if self._count("latest") > entry.nonce:
+            if self._newest_receipt(entry.hashes) is not None:
+                return entry  # mined between the two questions
+            # Another transaction of this account took the nonce for good, so ours can never be mined any more.
+            entry = self._renew(entry)
+        elif self._network.fees is FeeRule.MARKET:
+            entry = self._outbid(entry)
+        self.resume()  # those of lower nonces too: ours waits for them
+        return entry
+
+    def _renew(self, entry: Entry) -> Entry:
+        """Sign an entry's call for another nonce. Raises TransactionRefused if it cannot be done any more."""
+        call = entry.call
+        try:
+            gas = self._rehearse(call)
+        except TransactionRefused:
+            self._journal.discard(entry)
+            raise
+        fees = self._fees()
+        return self._journal.renew(entry, self._count("pending"), lambda nonce: self._sign(call, nonce, gas, fees))
+
+    def _outbid(self, entry: Entry) -> Entry:
+        """Replace a transaction by one of the same nonce that pays more, if the market has left it behind."""
+        fees = self._fees()
+        tip, highest = _offered(entry.signed[-1])
+        if fees["maxFeePerGas"] <= highest:
+            return entry
+        tip = max(fees["maxPriorityFeePerGas"], tip * REPLACEMENT_PERCENT // 100 + 1)
+        highest = max(fees["maxFeePerGas"], highest * REPLACEMENT_PERCENT // 100 + 1, tip)
+        raised = {**fees, "maxFeePerGas": highest, "maxPriorityFeePerGas": tip}
+        return self._journal.replace(entry, self._sign(entry.call, entry.nonce, self._rehearse(entry.call), raised))
+
+    def _count(self, tag: str) -> int:
+        return read_quantity(self._endpoints.ask("eth_getTransactionCount", self.address, tag))
+
+
+def _offered(signed: bytes) -> tuple[int, int]:
+    """(tip, highest fee) of a signed EIP-1559 transaction: items 2 and 3 of the list after its type byte."""
+    fields = rlp.decode(signed[1:])
+    return int.from_bytes(fields[2], "big"), int.from_bytes(fields[3], "big")
+
+
+def _says(fault: Fault, phrases: Sequence[str]) -> bool:
+    said = fault.message.lower()
+    return any(phrase in said for phrase in phrases)
