@@ -1,0 +1,97 @@
+"""The errors of `audit`."""
+
+from __future__ import annotations
+
+from crypto.errors import Refusal
+
+
+class AuditError(Refusal):
+    """Base of the errors of this package."""
+
+
+class StoreAbsent(AuditError):
+    """There is no store where one was to be opened. Opening never creates."""
+
+    reason = "STORE_ABSENT"
+    seen_by = "operator"
+    remedy = "Check `data_directory`; a new node is made by `kiteline init`, a lost one restored from its backup."
+
+
+class StoreExists(AuditError):
+    """There is a store where a new one was to be created. Creating never overwrites."""
+
+    reason = "STORE_EXISTS"
+    seen_by = "operator"
+    remedy = "Open the store that is there, or choose an empty directory."
+
+
+class StoreLocked(AuditError):
+    """Another process, or another part of this one, writes to the store."""
+
+    reason = "STORE_LOCKED"
+    seen_by = "operator, caller"
+    remedy = "Stop the other node on this data directory; for a dataset, wait until the other publication ends."
+
+
+class StoreVersion(AuditError):
+    """The store is of another format than this program writes."""
+
+    reason = "STORE_VERSION"
+    seen_by = "operator"
+    remedy = "Run the version of Kiteline that wrote the store, or migrate it with that version's tool."
+
+
+class StoreDamaged(AuditError):
+    """The store contradicts itself or cannot be read. Nothing is appended to it."""
+
+    reason = "STORE_DAMAGED"
+    seen_by = "operator, auditor"
+    remedy = "Keep the directory as it is and restore from the backup; the anchors show what must be there."
+
+
+class StoreBehind(AuditError):
+    """The store holds less than its last signed checkpoint or its anchor on the chain. It refuses to append."""
+
+    reason = "STORE_BEHIND"
+    seen_by = "operator, auditor"
+    remedy = "Restore the newest backup; appending here would fork the log before everyone's eyes."
+
+
+class DiskFull(AuditError):
+    """The disk, or the address space that was reserved for the store, is used up. Nothing was changed."""
+
+    reason = "DISK_FULL"
+    seen_by = "operator, caller, peer"
+    remedy = "Free space or raise the map size in the configuration; the node goes on by itself."
+
+
+class LogClosed(AuditError):
+    """The log was closed, or stopped after a fault, and takes no more entries."""
+
+    reason = "LOG_CLOSED"
+    seen_by = "operator, caller"
+    remedy = "Start the node again; what was acknowledged is on disk."
+
+
+class EntryInvalid(AuditError):
+    """A log entry is not in its one spelling."""
+
+    reason = "ENTRY_INVALID"
+    seen_by = "auditor"
+    remedy = "Keep it: an entry in a log that its own software cannot have written is evidence."
+
+
+class EvidenceMalformed(AuditError):
+    """An evidence file is not in its one spelling."""
+
+    reason = "EVIDENCE_MALFORMED"
+    seen_by = "auditor"
+    remedy = "Ask for the file again; one changed character is enough to spoil it."
+
+
+class EvidenceInvalid(AuditError):
+    """A link of an evidence file does not hold."""
+
+    reason = "EVIDENCE_INVALID"
+    seen_by = "auditor"
+    remedy = "Read which link does not hold and keep the file: somebody signed or sent something false."
