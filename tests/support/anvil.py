@@ -42,10 +42,13 @@ class Anvil:
         url: JSON-RPC address; stays the same over restarts.
     """
 
-    def __init__(self, directory: Path, *, chain_id: int = CHAIN_ID, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, *, chain_id: int = CHAIN_ID, base_fee: int = 0, arguments: tuple[str, ...] = ()
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.chain_id = chain_id
         self._state = directory / "anvil-state.json"
+        self._base_fee = base_fee  # wei
         self._arguments = arguments
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
@@ -70,7 +73,8 @@ class Anvil:
         command = [
             str(self._binary),
             *("--port", str(self._port), "--chain-id", str(self.chain_id), "--hardfork", "london"),
-            *("--gas-price", "0", "--block-base-fee-per-gas", "0", "--disable-min-priority-fee"),
+            *("--gas-price", str(self._base_fee), "--block-base-fee-per-gas", str(self._base_fee)),
+            "--disable-min-priority-fee",
             *("--accounts", "1", "--threads", "1", "--state", str(self._state)),
             *("--preserve-historical-states", *self._arguments),
         ]
@@ -89,6 +93,7 @@ class Anvil:
         watchdog.cancel()
         if not said or "Listening on " not in said:
             process.wait()
+            output.close()
             raise AssertionError(f"anvil did not start: {said}")
         threading.Thread(target=_drain, args=(process,), daemon=True).start()
         self._process = process

@@ -109,12 +109,23 @@ class Consortium:
         )
 
 
-def found(anvil: Anvil, directory: Path, members: Sequence[MemberKit] | int = 2) -> Consortium:
-    """Deploy the contracts on a chain with these members, or so many fresh ones; all of them are founders."""
+def found(
+    anvil: Anvil, directory: Path, members: Sequence[MemberKit] | int = 2, *, threshold: int = 1, **changes: object
+) -> Consortium:
+    """Deploy the contracts on a chain with these members, or so many fresh ones; all of them are founders.
+
+    `changes` are fields of Network.
+    """
     kits = list(members) if not isinstance(members, int) else [make_member(number + 1) for number in range(members)]
     kits[0] = replace(kits[0], roles=kits[0].roles | Role.AUTHORITY)
-    network = network_of(anvil)
+    network = network_of(anvil, **changes)
     deployment = deploy_contracts(
-        network, directory, kits[0].account, [kit.admission for kit in kits], 1, clock=clock_ms, deadline_seconds=20.0
+        network,
+        directory,
+        kits[0].account,
+        [kit.admission for kit in kits],
+        threshold,
+        clock=clock_ms,
+        deadline_seconds=20.0,
     )
     return Consortium(anvil, network, deployment, tuple(kits))
