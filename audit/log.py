@@ -1,7 +1,7 @@
 """The audit log: entries in a Merkle log, with group commit.
 
-Many callers hand in entries; one thread writes them in the order they came, one sync a batch. A batch closes at 8,192 entries, 4 MiB or
-2 ms after its first entry, whichever comes first. An entry is acknowledged when it is on disk and `on_commit` has seen it.
+Many callers hand in entries; one thread writes them in the order they came, one sync a batch. What comes while the
+disk syncs makes up the next batch, up to 8,192 entries or 4 MiB. An entry is acknowledged when it is on disk and `on_commit` has seen it.
 
 Segment of entries, format 1: 0x01 ‖ count u32be ‖ (count + 1) offsets u32be ‖ entries.
 """
@@ -40,7 +40,7 @@ class GroupCommit:
 
     max_entries: int = 8_192
     max_bytes: int = 4 * 1_048_576
-    max_wait_seconds: float = 0.002
+    max_wait_seconds: float = 0.0  # a lone entry is written at once; others gather while the disk syncs
 
 
 @dataclass(frozen=True)
