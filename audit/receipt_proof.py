@@ -37,7 +37,7 @@ def receipts_root(header: bytes) -> bytes:
 
 
 def block_hash(header: bytes) -> bytes:
-    """keccak of the raw header."""
+    """The hash of a block: Keccak-256 of its raw header."""
     return bytes(keccak(header))
 
 
