@@ -175,6 +175,11 @@ class Order(Statement):
         if (self.range is not None) != bulk or (self.key_digest == ZERO_DIGEST) != bulk:
             raise StatementInvalid("a bulk order has a range and no key digest, a query a key digest and no range")
 
+    @property
+    def stop(self) -> int:
+        """Where a bulk order's range ends; 0 for a query."""
+        return self.range.stop if self.range else 0
+
 
 @dataclass(frozen=True)
 class Delivery(Statement):

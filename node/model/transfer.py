@@ -72,3 +72,17 @@ class Answer:
     record: bytes = b""
     salt: bytes = b""
     granted_values: bytes = b""
+
+
+@dataclass(frozen=True)
+class OrderNote:
+    """The requester's first message of an exchange stream."""
+
+    note: bytes
+
+
+@dataclass(frozen=True)
+class ReceiptNote:
+    """Each further message of the requester in an exchange stream."""
+
+    note: bytes

@@ -1,0 +1,185 @@
+"""What every use case shares: who this node is, its ports, its limits, and the facts of a grant as they stand now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from crypto.engine import Engine
+from crypto.sm2 import SM2PrivateKey
+from crypto.sm3 import sm3
+from node.errors import ChainUnavailable, DatasetUnknown, GrantUnknown, NotAMember
+from node.exchange.coalesce import Coalescer
+from node.exchange.journal import Journal
+from node.exchange.ledger import Ledger
+from node.exchange.notes import Notary, read_as
+from node.model.chain import DatasetOnChain, GrantOnChain, Member
+from node.model.grants import GrantFacts, Terms, terms_of
+from node.model.statements import Decision, Description
+from node.model.transfer import Answer
+from node.ports import ChainView, ChainWriter, Clock, Datasets, Log, Peers, Random, Vault
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Configuration of the exchange."""
+
+    delivery_segments: int = 16  # sealed segments in one delivery
+    max_clock_skew_seconds: int = 300  # between an order's time and this node's
+    max_outstanding_answers: int = 1_024  # of a grant, without a receipt
+    max_outage_seconds: int = 86_400  # for which deliveries go on while the chain is down
+    receipt_timeout_seconds: int = 60  # for which a stream waits for a receipt
+    max_receipts_per_call: int = 4_096
+    anchor_interval_seconds: int = 10
+
+
+class AnswerCodec(Protocol):
+    """How the plaintext of an answer is spelled on the wire (proto `Answer`). The exchange knows the value alone."""
+
+    def encode(self, answer: Answer) -> bytes:
+        """The bytes to seal."""
+
+    def decode(self, raw: bytes) -> Answer:
+        """The reverse. Raises EncodingInvalid."""
+
+
+class LogTree(Protocol):
+    """The tree over the audit log (audit.store.TreeStore): its roots and proofs."""
+
+    @property
+    def size(self) -> int:
+        """Entries so far."""
+
+    def root_at(self, size: int) -> bytes:
+        """The root over the first `size` entries."""
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """The inclusion path of an entry."""
+
+    def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """The consistency path between two sizes."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Shared by all use cases of one node. `vaults` gives the vault of a grant."""
+
+    member_id: str
+    signing_key: SM2PrivateKey
+    encryption_key: SM2PrivateKey
+    engine: Engine
+    clock: Clock
+    random: Random
+    view: ChainView
+    writer: ChainWriter
+    log: Log
+    tree: LogTree
+    ledger: Ledger
+    datasets: Datasets
+    peers: Peers
+    vaults: Callable[[bytes], Vault]
+    answers: AnswerCodec
+    limits: Limits = field(default_factory=Limits)
+
+    @cached_property
+    def notary(self) -> Notary:
+        """Signs and verifies notes."""
+        return Notary(self.engine, self.member_id, self.signing_key, self.clock)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Writes the audit log."""
+        return Journal(self.log, self.clock)
+
+    @cached_property
+    def _refresher(self) -> Coalescer[None, None]:
+        return Coalescer(self._refresh_once, limit=1_000_000)
+
+    def member(self, member_id: str) -> Member:
+        """A member of the consortium, whatever its status. Raises NotAMember."""
+        member = self.view.member(member_id)
+        if member is None:
+            raise NotAMember("no such member is on the chain", member=member_id)
+        return member
+
+    def grant(self, grant_id: bytes) -> GrantOnChain:
+        """A grant. Raises GrantUnknown."""
+        grant = self.view.grant(grant_id)
+        if grant is None:
+            raise GrantUnknown("no such grant is on the chain")
+        return grant
+
+    def dataset(self, dataset_id: bytes) -> DatasetOnChain:
+        """A dataset of the catalogue. Raises DatasetUnknown."""
+        dataset = self.view.dataset(dataset_id)
+        if dataset is None or dataset.withdrawn:
+            raise DatasetUnknown("no such dataset is in the catalogue")
+        return dataset
+
+    def description(self, dataset_id: bytes) -> Description:
+        """This node's own description of a dataset that it provides. Raises DatasetUnknown."""
+        note = self.ledger.description(dataset_id)
+        if note is None:
+            raise DatasetUnknown("this node provides no such dataset")
+        return read_as(Description, note)
+
+    def terms(self, grant: GrantOnChain) -> Terms | None:
+        """The terms whose decision note is in the log and has the digest that is on the chain."""
+        note = self.ledger.decision(grant.grant_id, grant.terms_digest) if grant.terms_digest else None
+        return terms_of(read_as(Decision, note)) if note else None
+
+    def facts(self, grant_id: bytes, pending_orders: int = 0) -> GrantFacts:
+        """Everything known about a grant now. `pending_orders`: accepted and not in the ledger yet."""
+        grant = self.view.grant(grant_id)
+        return GrantFacts(
+            grant=grant,
+            terms=self.terms(grant) if grant else None,
+            dataset=self.view.dataset(grant.dataset_id) if grant else None,
+            requester=self.view.member(grant.requester_id) if grant else None,
+            provider=self.view.member(grant.provider_id) if grant else None,
+            revoked_here=self.ledger.revocation(grant_id) is not None,
+            used=self.ledger.provided.use(grant_id).used + pending_orders,
+            now_ms=self.clock(),
+        )
+
+    async def refresh_view(self) -> None:
+        """See what the chain says now, so that a revocation one block ago counts.
+
+        Callers who come while a refresh is running share the next one, not that one, which may have read too early.
+
+        Raises:
+            ChainUnavailable: the chain is down, and has been for longer than an outage may last.
+        """
+        try:
+            await self._refresher(None)
+        except ChainUnavailable as cause:
+            silent_ms = self.clock() - self.view.health().last_contact_ms
+            if silent_ms > 1000 * self.limits.max_outage_seconds:
+                raise ChainUnavailable("the chain has been out of reach for longer than deliveries go on") from cause
+
+    async def _refresh_once(self, callers: Sequence[None]) -> Sequence[Exception | None]:
+        await asyncio.to_thread(self.view.refresh)
+        return [None] * len(callers)
+
+
+def dataset_id_of(provider_id: str, name: str) -> bytes:
+    """The id of a dataset: SM3 of its provider, a line feed, and its local name."""
+    return sm3(f"{provider_id}\n{name}".encode())
+
+
+def version_origin(provider_id: str, dataset_id: bytes) -> str:
+    """The origin of a dataset's log, as its version notes state it."""
+    return f"kiteline/{provider_id}/dataset/{dataset_id.hex()}/SM3"
+
+
+def audit_origin(member_id: str) -> str:
+    """The origin of a member's audit log, as its checkpoints state it."""
+    return f"kiteline/{member_id}/audit/SM3"
+
+
+def wrap_context(grant_id: bytes, sequence: int) -> bytes:
+    """What the keys of a delivery are wrapped for: grant, 32 bytes ‖ sequence, u64 big-endian."""
+    return grant_id + sequence.to_bytes(8, "big")

@@ -1,0 +1,60 @@
+"""The whole life of data between two nodes: describe, publish, request, decide, fetch, query."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from node.errors import FetchUnknown, GrantFields
+from tests.support.exchange_world import World, fetch, make_grant, make_records
+
+
+async def test_a_dataset_is_fetched_whole_and_verified() -> None:
+    world = World()
+    provider, requester = world.add(1), world.add(2)
+    grant_id = await make_grant(world, provider, requester, records=40)
+    with pytest.raises(FetchUnknown):
+        requester.requester.read_records(grant_id)
+    last = await fetch(requester, grant_id)
+    assert last.summary is not None
+    assert (last.summary.record_count, last.summary.first_sequence, last.summary.last_sequence) == (40, 1, 5)
+    names, batches = requester.requester.read_records(grant_id)
+    assert tuple(names) == ("no", "name", "age")
+    assert [record for batch in batches for record in batch] == make_records(40)
+    deliveries = 5
+    assert provider.events() == [
+        "DATASET_DESCRIBED",
+        "VERSION_PUBLISHED",
+        "REQUEST_RECEIVED",
+        "DECISION_MADE",
+        *provider.events()[4:],
+    ]
+    for event in ("DELIVERY_SENT", "RECEIPT_RECEIVED", "KEYS_RELEASED"):
+        assert provider.events().count(event) == deliveries
+    for event in ("DELIVERY_RECEIVED", "RECEIPT_SENT", "KEYS_RECEIVED"):
+        assert requester.events().count(event) == deliveries
+    assert provider.events()[-1] == "TRANSFER_COMPLETED"
+    assert requester.events()[-1] == "TRANSFER_VERIFIED"
+
+
+async def test_a_record_is_queried_by_its_key_and_proven() -> None:
+    world = World()
+    provider, requester = world.add(1), world.add(2)
+    grant_id = await make_grant(world, provider, requester)
+    result = await requester.requester.query(grant_id, "k17")
+    assert result.fields == ("no", "name", "age")
+    assert json.loads(result.values) == ["k17", "name 17", 17]
+    assert (result.proven, result.sequence, result.record_index) == (True, 1, 17)
+    await requester.requester.flush_receipts()
+    assert provider.events()[-1] == "RECEIPT_RECEIVED"
+
+
+async def test_narrowed_fields_are_all_that_is_shown() -> None:
+    world = World()
+    provider, requester = world.add(1), world.add(2)
+    grant_id = await make_grant(world, provider, requester, fields=("age", "no"))
+    result = await requester.requester.query(grant_id, "k5")
+    assert (result.fields, json.loads(result.values), result.proven) == (("age", "no"), [5, "k5"], False)
+    with pytest.raises(GrantFields):
+        await fetch(requester, grant_id)
