@@ -52,6 +52,7 @@ QUANTITIES = frozenset(
     {
         *("difficulty", "number", "gasLimit", "gasUsed", "timestamp"),
         *("baseFeePerGas", "blobGasUsed", "excessBlobGas", "extDataGasUsed", "blockGasCost", "timestampMilliseconds"),
+        "minDelayExcess",
     }
 )
 
