@@ -69,14 +69,16 @@ class DescribeDatasetResponse(_message.Message):
     def __init__(self, dataset_id: _Optional[bytes] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
-    __slots__ = ("dataset_id", "records", "lengths")
+    __slots__ = ("dataset_id", "records", "lengths", "total_count")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     dataset_id: bytes
     records: bytes
     lengths: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, dataset_id: _Optional[bytes] = ..., records: _Optional[bytes] = ..., lengths: _Optional[_Iterable[int]] = ...) -> None: ...
+    total_count: int
+    def __init__(self, dataset_id: _Optional[bytes] = ..., records: _Optional[bytes] = ..., lengths: _Optional[_Iterable[int]] = ..., total_count: _Optional[int] = ...) -> None: ...
 
 class PublishResponse(_message.Message):
     __slots__ = ("sealed_count", "version_note", "transaction_hash")

@@ -127,8 +127,9 @@ class DepartmentServiceServicer:
 
     def Publish(self, request_iterator, context):
         """Appends records to a dataset as one new version: sealed, logged and anchored before the last response. The first
-        message names the dataset. Nothing is visible before the stream ends; a broken stream changes nothing.
-        Reasons: DATASET_UNKNOWN, RECORD_INVALID, DISK_FULL, CHAIN_UNAVAILABLE.
+        message names the dataset, the last one says how many records were sent. Nothing is visible before that; a stream
+        that breaks changes nothing.
+        Reasons: DATASET_UNKNOWN, RECORD_INVALID, STORE_LOCKED, DISK_FULL, CHAIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
