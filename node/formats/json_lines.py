@@ -27,7 +27,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-_decode = json.JSONDecoder(parse_float=str, parse_constant=_refuse_constant).decode
+_decode = json.JSONDecoder(parse_float=str, parse_constant=_refuse_constant).raw_decode
 
 
 class JSONLinesSource:
@@ -81,17 +81,18 @@ class JSONLinesSource:
         """The objects of the file with the numbers of their lines; empty lines are passed over."""
         with self._path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), b""), 1):
-                text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-                if not text.strip():
+                content = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).strip(b" \t\r\n")
+                if not content:
                     continue
                 if len(line) == _MAX_LINE:
                     raise RecordInvalid(f"line {number} has {_MAX_LINE} bytes or more", line=number)
                 try:
-                    values = _decode(text.decode())
+                    text = content.decode()
+                    values, end = _decode(text)
                 except (ValueError, RecursionError):
                     raise RecordInvalid(f"line {number} is not JSON in UTF-8", line=number) from None
-                if not isinstance(values, dict):
-                    raise RecordInvalid(f"line {number} is not a JSON object", line=number)
+                if end != len(text) or not isinstance(values, dict):
+                    raise RecordInvalid(f"line {number} is not one JSON object", line=number)
                 yield number, values
 
     def _row(self, number: int, values: dict[str, Any]) -> list[Value]:

@@ -1,0 +1,292 @@
+"""One dataset of this provider (`node.ports.DatasetStore`): a Merkle log of sealed segments, an index beside it, and the steps
+by which a publication becomes part of both.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audit.errors import DiskFull, StoreDamaged, StoreLocked
+from audit.store import TreeStore
+from crypto.engine import Engine
+from crypto.errors import DecryptionFailed
+from crypto.seal import open_record
+from node.errors import RangeInvalid
+from node.ports import Random
+from node.stores.environment import GIGABYTE, Environment
+from node.stores.files import disk_errors, sync_directory
+from node.stores.key_index import key_digest, newest_below, sorted_entries
+from node.stores.publication import (
+    HASH_SIZE,
+    WRAPPED_SIZE,
+    Frame,
+    PublicationWriter,
+    partial_path,
+    read_frames,
+    read_start,
+    ready_path,
+)
+from node.stores.staging import DatasetKeys, SealedStaging, StagingPlace
+
+INDEX_KIND = "dataset index 1"
+
+_FIRST = struct.Struct(">Q")
+_APPEND_BYTES = 16 * 1024 * 1024  # of segments in one transaction of the tree
+_INDEX_KEYS = 1 << 19  # keys in one transaction of the index: sorted together, so that each page is written once
+_HEADROOM = 64 * 1024 * 1024  # bytes of disk to be left free
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that are free where `path` lies."""
+    return shutil.disk_usage(path).free
+
+
+@dataclass(frozen=True)
+class DatasetMeans:
+    """What datasets are made with.
+
+    Attributes:
+        engine: what computes.
+        random: randomness.
+        at_rest_key: the node's key, 16 bytes.
+        map_bytes: address space for each dataset's tree and index; disk is used as they fill.
+        max_publish_bytes: sealed bytes that one publication may have.
+        free_bytes: how much room there is.
+    """
+
+    engine: Engine
+    random: Random
+    at_rest_key: bytes = field(repr=False)
+    map_bytes: int = 64 * GIGABYTE
+    max_publish_bytes: int = 4 * GIGABYTE
+    free_bytes: Callable[[Path], int] = free_bytes
+
+
+class SealedDataset:
+    """One dataset. Reads are safe from any thread, also while a version is staged and committed; one staging at a time."""
+
+    def __init__(self, path: Path, dataset_id: bytes, means: DatasetMeans) -> None:
+        self._path = path
+        self._id = dataset_id
+        self._means = means
+        self._keys = DatasetKeys(means.engine, means.random, means.at_rest_key, dataset_id)
+        self._staging = threading.Lock()
+        self._tree = TreeStore.open(path / "tree", means.engine, map_bytes=means.map_bytes)
+        try:
+            self._index = Environment.open(path / "index", INDEX_KIND, means.map_bytes)
+        except BaseException:
+            self._tree.close()
+            raise
+        try:
+            self._segments = self._index.database("segments")
+            self._key_index = self._index.database("keys")
+            self._size = self._recover()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dataset_id(self) -> bytes:
+        """Its id, 32 bytes."""
+        return self._id
+
+    @property
+    def size(self) -> int:
+        """Records committed."""
+        return self._size
+
+    def root(self, size: int) -> bytes:
+        """Root of the tree over the first `size` records."""
+        return self._tree.root_at(size)
+
+    def blobs(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """(first record index, sealed segment) of the segments that cover records start to stop, read as they are taken."""
+        self._check_range(start, stop)
+        for first, _, blob in self._tree.segments(start, stop):
+            yield first, blob
+
+    def secrets(self, start: int, stop: int) -> bytes:
+        """Secrets of those segments, 32 bytes each, unwrapped."""
+        return b"".join(self._keys.unwrap(first, value[HASH_SIZE:]) for first, value in self._rows(start, stop))
+
+    def digests(self, start: int, stop: int) -> bytes:
+        """SM3 digests of those segments, 32 bytes each."""
+        return b"".join(value[:HASH_SIZE] for _, value in self._rows(start, stop))
+
+    def find(self, key: str, size: int) -> int | None:
+        """Index of the newest record with this key among the first `size`."""
+        digest = key_digest(self._keys.index_secret, key.encode())
+        with self._index.reading() as txn, txn.cursor(db=self._key_index) as cursor:
+            return newest_below(cursor, digest, min(size, self._size))
+
+    def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
+        """(record, salt, leaf hash), checked against the stored leaf. Raises StoreDamaged where they differ."""
+        self._check_range(index, index + 1)
+        _, _, blob = self._tree.segment_at(index)
+        try:
+            record, salt, leaf_hash = open_record(self._means.engine, self.secrets(index, index + 1), blob, index)
+        except DecryptionFailed as cause:
+            raise StoreDamaged(f"record {index} does not open") from cause
+        if leaf_hash != self._tree.leaf_hash(index):
+            raise StoreDamaged(f"record {index} is not what the tree commits to")
+        return record, salt, leaf_hash
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """The inclusion path of a record in the tree of the first `size`."""
+        return self._tree.inclusion(index, size)
+
+    def begin_append(self) -> SealedStaging:
+        """Begin the next version. Raises StoreLocked while another is open, DiskFull."""
+        if not self._staging.acquire(blocking=False):
+            raise StoreLocked("another publication to this dataset is under way")
+        try:
+            return SealedStaging(self._place())
+        except BaseException:
+            self._staging.release()
+            raise
+
+    def close(self) -> None:
+        """Close tree and index."""
+        self._tree.close()
+        self._index.close()
+
+    def _place(self) -> StagingPlace:
+        self._size = self._recover()
+        if ready_path(self._path).exists():
+            raise DiskFull("an earlier publication waits for space to be completed")
+        means = self._means
+        return StagingPlace(
+            self._path,
+            self._id,
+            self._size,
+            self._keys,
+            means.engine,
+            means.random,
+            means.max_publish_bytes,
+            self._publish,
+            self._staging.release,
+        )
+
+    def _recover(self) -> int:
+        """Bring the directory to a state without a publication, and give the size. Without room for what is decided, the
+        dataset stays at its earlier size.
+        """
+        ready = ready_path(self._path)
+        with disk_errors(self._path):
+            partial_path(self._path).unlink(missing_ok=True)
+        if not ready.exists():
+            return self._tree.size
+        try:
+            return self._apply(ready)
+        except DiskFull:
+            return read_start(ready, self._id)
+
+    def _publish(self, writer: PublicationWriter) -> int:
+        """Decide a staged publication and apply it."""
+        # Space is asked for before the decision, since afterwards there is no way back.
+        if self._means.free_bytes(self._path) < writer.written + writer.written // 4 + _HEADROOM:
+            raise DiskFull(f"the disk has no room for {writer.written} bytes more: {self._path}")
+        writer.complete()
+        ready = ready_path(self._path)
+        try:
+            self._size = self._apply(ready)
+        except DiskFull:
+            if self._tree.size == self._size:
+                # Nothing is in the tree yet, so the decision can be taken back.
+                ready.unlink()
+                sync_directory(self._path)
+                raise
+            raise DiskFull(
+                "the publication is decided; it is completed when there is space, so do not repeat it"
+            ) from None
+        return self._size
+
+    def _apply(self, ready: Path) -> int:
+        """Append a publication to the tree, then index it, then delete it. May be begun again after any crash."""
+        start = read_start(ready, self._id)
+        # A crash between two transactions: the tree ends at a frame's end, and the frames before it are passed over.
+        self._append(ready, start)
+        # The index follows the tree, so that it never holds what the tree does not. A crash here: entries that are there
+        # are written again, the same.
+        self._index_segments(ready, start)
+        with disk_errors(ready):
+            ready.unlink()
+            sync_directory(self._path)
+        # A crash before the deletion is durable: everything is passed over or written again, the same.
+        return self._tree.size
+
+    def _append(self, ready: Path, start: int) -> None:
+        batch: list[tuple[bytes, bytes]] = []
+        size, at = 0, start
+        for frame in read_frames(ready, with_blobs=True):
+            if at >= self._tree.size:
+                batch += _appends(frame)
+                size += sum(map(len, frame.blobs))
+                if size >= _APPEND_BYTES:
+                    self._tree.append_many(batch)
+                    batch, size = [], 0
+            at += frame.records
+        if batch:
+            self._tree.append_many(batch)
+        if self._tree.size != at:
+            raise StoreDamaged(f"the tree of {self._path} has {self._tree.size} records, not {at}")
+
+    def _index_segments(self, ready: Path, start: int) -> None:
+        rows: list[tuple[bytes, bytes]] = []
+        keys: list[bytes] = []
+        at = keys_start = start
+        for frame in read_frames(ready, with_blobs=False):
+            first = at
+            for place, (count, wrapped) in enumerate(zip(frame.counts, frame.wrapped, strict=True)):
+                digest = frame.digests[HASH_SIZE * place : HASH_SIZE * (place + 1)]
+                rows.append((_FIRST.pack(first), digest + wrapped))
+                first += count
+            at = first
+            if frame.keys is not None:
+                keys.append(frame.keys)
+            if at - keys_start >= _INDEX_KEYS:
+                self._write_index(rows, b"".join(keys), keys_start)
+                rows, keys, keys_start = [], [], at
+        self._write_index(rows, b"".join(keys), keys_start)
+
+    def _write_index(self, rows: list[tuple[bytes, bytes]], keys: bytes, first_index: int) -> None:
+        with self._index.writing() as txn:
+            with txn.cursor(db=self._segments) as cursor:
+                cursor.putmulti(rows)
+            if keys:
+                with txn.cursor(db=self._key_index) as cursor:
+                    cursor.putmulti(sorted_entries(keys, first_index))
+
+    def _rows(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+        """(first record index, digest ‖ wrapped secret) of the segments that cover records start to stop."""
+        self._check_range(start, stop)
+        found: list[tuple[int, bytes]] = []
+        with self._index.reading() as txn, txn.cursor(db=self._segments) as cursor:
+            there = cursor.set_range(_FIRST.pack(start))
+            if not there or cursor.key() != _FIRST.pack(start):
+                there = cursor.prev() if there else cursor.last()
+            while there and _FIRST.unpack(cursor.key())[0] < stop:
+                found.append((_FIRST.unpack(cursor.key())[0], cursor.value()))
+                there = cursor.next()
+        if not found or any(len(value) != HASH_SIZE + WRAPPED_SIZE for _, value in found):
+            raise StoreDamaged(f"the index of {self._path} does not cover records {start} to {stop}")
+        return found
+
+    def _check_range(self, start: int, stop: int) -> None:
+        if not 0 <= start < stop <= self._size:
+            raise RangeInvalid(f"the dataset has {self._size} records, not {start} to {stop}")
+
+
+def _appends(frame: Frame) -> list[tuple[bytes, bytes]]:
+    """What the tree takes: for each segment its leaf hashes and the segment."""
+    appends = []
+    at = 0
+    for count, blob in zip(frame.counts, frame.blobs, strict=True):
+        appends.append((frame.leaf_hashes[HASH_SIZE * at : HASH_SIZE * (at + count)], blob))
+        at += count
+    return appends
