@@ -71,7 +71,7 @@ contract Grants is IGrants {
         Grant storage found = _known(grant);
         _checkProvider(grant, found.dataset);
         // Receipts may come in after a revocation; what was delivered under the grant is still reported.
-        if (found.termsDigest == 0) revert StateInvalid(grant, found.state);
+        if (found.expiry == 0) revert StateInvalid(grant, found.state);
         if (sequence <= found.sequence) revert SequenceDoesNotGrow(grant, found.sequence, sequence);
         found.sequence = sequence;
         emit GrantAdvanced(grant, sequence, receiptDigest);

@@ -7,11 +7,13 @@ import {IMembers} from "./interfaces/IMembers.sol";
 contract Members is IMembers {
     uint8 private constant AUTHORITY = 2;
     uint8 private constant ALL_ROLES = 7;
+    uint256 private constant MEMBER_ID_LENGTH = 18;
     uint256 private constant POINT_LENGTH = 65;
+    bytes1 private constant UNCOMPRESSED = 0x04;
     uint256 private constant MAX_CERTIFICATE_LENGTH = 4096;
     uint256 private constant MAX_TEXT_LENGTH = 256;
 
-    /// @dev One slot: status, roles and epoch; and one for the account in force.
+    /// @dev One slot: status, roles, epoch and the account in force.
     struct Record {
         Status status;
         uint8 roles;
@@ -19,13 +21,13 @@ contract Members is IMembers {
         address account;
     }
 
-    /// @dev `content` is the ABI encoding that the kind needs; empty: unknown proposal.
+    /// @dev `content` is the ABI encoding that the kind needs; empty: unknown proposal. The approvers are kept one by
+    /// one, and counted anew at each approval, because an approval lapses with its authority.
     struct Proposal {
         Kind kind;
         bool executed;
-        uint16 approvals;
         bytes content;
-        mapping(bytes32 authority => bool) approvedBy;
+        bytes32[] approvers;
     }
 
     /// @inheritdoc IMembers
@@ -36,6 +38,7 @@ contract Members is IMembers {
     uint256 private _proposalCount;
     mapping(bytes32 member => Record) private _records;
     mapping(bytes32 member => mapping(uint32 epoch => bytes32 digest)) private _keyDigests;
+    mapping(bytes32 member => mapping(uint32 epoch => uint64 since)) private _compromises;
     /// @dev Every account that ever belonged to a member; accounts are never reused.
     mapping(address account => bytes32 member) private _owners;
     mapping(uint256 number => Proposal) private _proposals;
@@ -81,9 +84,13 @@ contract Members is IMembers {
     /// @inheritdoc IMembers
     function declareCompromise(uint32 epoch, uint64 since) external {
         bytes32 member = memberOf(msg.sender);
-        if (epoch == 0 || epoch > _records[member].epoch || since > block.timestamp) {
-            revert CompromiseInvalid(epoch, since);
-        }
+        uint64 declared = _compromises[member][epoch];
+        // Only ever backwards: whoever stole the account must not clear the time before the theft came to light.
+        if (
+            epoch == 0 || epoch > _records[member].epoch || since == 0 || since > block.timestamp
+                || (declared != 0 && since >= declared)
+        ) revert CompromiseInvalid(epoch, since);
+        _compromises[member][epoch] = since;
         emit CompromiseDeclared(member, epoch, since);
     }
 
@@ -116,7 +123,12 @@ contract Members is IMembers {
 
     function _authority() private view returns (bytes32 member) {
         member = memberOf(msg.sender);
-        if (_records[member].roles & AUTHORITY == 0) revert NotAnAuthority(msg.sender);
+        if (!_isAuthority(member)) revert NotAnAuthority(msg.sender);
+    }
+
+    function _isAuthority(bytes32 member) private view returns (bool) {
+        Record storage record = _records[member];
+        return record.status == Status.Active && record.roles & AUTHORITY != 0;
     }
 
     function _propose(Kind kind, bytes memory content) private returns (uint256 number) {
@@ -133,11 +145,15 @@ contract Members is IMembers {
         Proposal storage proposal = _proposals[number];
         if (proposal.content.length == 0) revert ProposalUnknown(number);
         if (proposal.executed) revert ProposalExecuted(number);
-        if (proposal.approvedBy[authority]) revert AlreadyApproved(number, authority);
-        proposal.approvedBy[authority] = true;
-        proposal.approvals += 1;
+        uint256 approvals = 1;
+        for (uint256 i = 0; i < proposal.approvers.length; i++) {
+            bytes32 approver = proposal.approvers[i];
+            if (approver == authority) revert AlreadyApproved(number, authority);
+            if (_isAuthority(approver)) approvals += 1;
+        }
+        proposal.approvers.push(authority);
         emit Approved(number, authority);
-        if (proposal.approvals >= threshold) {
+        if (approvals >= threshold) {
             proposal.executed = true;
             _execute(proposal.kind, proposal.content);
             emit Executed(number);
@@ -161,10 +177,10 @@ contract Members is IMembers {
     function _admit(Admission memory admission) private {
         bytes32 member = admission.member;
         Record storage record = _records[member];
-        if (member == 0 || record.status != Status.None) revert MemberInvalid(member);
-        if (bytes(admission.name).length == 0 || bytes(admission.name).length > MAX_TEXT_LENGTH) {
-            revert MemberInvalid(member);
-        }
+        if (
+            !_isCreditCode(member) || record.status != Status.None || bytes(admission.name).length == 0
+                || bytes(admission.name).length > MAX_TEXT_LENGTH
+        ) revert MemberInvalid(member);
         if (admission.roles == 0 || admission.roles > ALL_ROLES) revert RolesInvalid(admission.roles);
         record.status = Status.Active;
         record.roles = admission.roles;
@@ -175,7 +191,7 @@ contract Members is IMembers {
 
     function _setKeys(bytes32 member, KeySet memory keys) private {
         if (
-            keys.signingKey.length != POINT_LENGTH || keys.encryptionKey.length != POINT_LENGTH
+            !_isPoint(keys.signingKey) || !_isPoint(keys.encryptionKey)
                 || keys.account == address(0) || keys.certificate.length == 0
                 || keys.certificate.length > MAX_CERTIFICATE_LENGTH || bytes(keys.endpoint).length == 0
                 || bytes(keys.endpoint).length > MAX_TEXT_LENGTH
@@ -189,6 +205,22 @@ contract Members is IMembers {
         record.epoch += 1;
         _keyDigests[member][record.epoch] = keccak256(abi.encode(keys));
         emit KeysSet(member, record.epoch, keys);
+    }
+
+    /// @dev Whether it has the form of a point. Whether it is on the curve, every node judges for itself.
+    function _isPoint(bytes memory key) private pure returns (bool) {
+        return key.length == POINT_LENGTH && key[0] == UNCOMPRESSED;
+    }
+
+    /// @dev Whether it is 18 digits or capitals and zeros after them. The check character is left to the nodes.
+    function _isCreditCode(bytes32 member) private pure returns (bool) {
+        for (uint256 i = 0; i < MEMBER_ID_LENGTH; i++) {
+            bytes1 character = member[i];
+            bool digit = character >= "0" && character <= "9";
+            bool capital = character >= "A" && character <= "Z";
+            if (!digit && !capital) return false;
+        }
+        return uint256(member) << (8 * MEMBER_ID_LENGTH) == 0;
     }
 
     function _setStatus(bytes32 member, Status status) private {

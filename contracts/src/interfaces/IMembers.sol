@@ -44,11 +44,12 @@ interface IMembers {
     error NotAnAuthority(address account);
     /// @notice No member has this id.
     error MemberUnknown(bytes32 member);
-    /// @notice The id belongs to a member already, or is malformed.
+    /// @notice The id belongs to a member already or is malformed, or the name is empty or longer than 256 bytes.
     error MemberInvalid(bytes32 member);
     /// @notice The roles are none, or beyond the three known ones.
     error RolesInvalid(uint8 roles);
-    /// @notice A key, the certificate or the endpoint is missing or of a wrong length.
+    /// @notice A key is not 65 bytes that begin with 4; or the account, the certificate (at most 4,096 bytes) or the
+    /// endpoint (at most 256) is missing or too long.
     error KeysInvalid();
     /// @notice The account belongs to a member already; accounts are never reused.
     error AccountTaken(address account);
@@ -62,7 +63,7 @@ interface IMembers {
     error ProposalExecuted(uint256 proposal);
     /// @notice This authority approved the proposal before.
     error AlreadyApproved(uint256 proposal, bytes32 authority);
-    /// @notice The epoch does not exist, or the time lies in the future.
+    /// @notice The epoch does not exist, or the time is zero, in the future, or not before what was declared already.
     error CompromiseInvalid(uint32 epoch, uint64 since);
 
     /// @notice A member was admitted; its first keys follow in `KeysSet`.
@@ -96,13 +97,15 @@ interface IMembers {
     /// @notice Propose another threshold. Authorities only.
     function proposeThreshold(uint16 threshold) external returns (uint256 proposal);
 
-    /// @notice Approve a proposal; at the threshold it is carried out. Authorities only, once each.
+    /// @notice Approve a proposal; at the threshold it is carried out, and reverts with the error of what it would do.
+    /// Authorities only, once each. An approval counts while its authority is active and in that role.
     function approve(uint256 proposal) external;
 
     /// @notice Put new keys in force for the caller's member, as a new epoch.
     function rotateKeys(KeySet calldata keys) external;
 
-    /// @notice Declare that the caller's keys of an epoch may be in others' hands since a time.
+    /// @notice Declare that the caller's keys of an epoch may be in others' hands since a time (Unix seconds). A later
+    /// declaration can only name an earlier time.
     function declareCompromise(uint32 epoch, uint64 since) external;
 
     /// @notice The active member whose account in force this is. Reverts with NotAMember.
