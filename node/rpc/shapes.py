@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from crypto.credit_code import check_credit_code
+from crypto.errors import CreditCodeInvalid
 from crypto.packed import Packed
 from node.errors import RecordInvalid, RequestTooLarge, StatementInvalid, SubjectInvalid
 
@@ -86,3 +88,11 @@ def pieces(batch: Packed, limit: int = PIECE_BYTES) -> Iterator[Packed]:
         stop = max(start + 1, min(end, len(batch)))
         yield batch.slice(start, stop)
         start = stop
+
+
+def member_id(value: str) -> str:
+    """A member that log entries are about. Raises SubjectInvalid."""
+    try:
+        return check_credit_code(value)
+    except CreditCodeInvalid as cause:
+        raise SubjectInvalid("that is no unified social credit code") from cause

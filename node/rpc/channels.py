@@ -1,0 +1,89 @@
+"""Channels to other nodes: mutual TLS, pinned to the very certificate that is expected, kept while it is in force."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from node.errors import NotAMember, PeerUnavailable
+from node.ports import ChainView
+from node.rpc.certificates import TLSIdentity, read_names, to_pem
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_Options = Sequence[tuple[str, int | str]]
+
+_CHANNEL_OPTIONS: _Options = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Members reach each other as the chain says, not through what this machine's environment names for browsing.
+    ("grpc.enable_http_proxy", 0),
+    # Connections are shared between channels of equal arguments in one process; who calls must not be.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def credentials(own: TLSIdentity, certificate_pem: bytes) -> grpc.ChannelCredentials:
+    """Show `own`, and accept nobody but who holds the key of this certificate."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=certificate_pem, private_key=own.key_pem, certificate_chain=own.certificate_pem
+    )
+
+
+def options(certificate: bytes) -> _Options:
+    """A channel's options; the certificate's own name is accepted under whatever address it is reached."""
+    host = read_names(certificate).host
+    return (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", host)) if host else _CHANNEL_OPTIONS
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A channel and what it was made for."""
+
+    endpoint: str
+    certificate: bytes
+    channel: grpc.aio.Channel
+
+
+class Channels:
+    """One channel a member; a new one when the member's endpoint or certificate changes."""
+
+    def __init__(self, view: ChainView, own: TLSIdentity) -> None:
+        self._view = view
+        self._own = own
+        self._open: dict[str, _Open] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def to(self, member_id: str) -> grpc.aio.Channel:
+        """The channel to an active member. Raises NotAMember, PeerUnavailable where its certificate cannot be read."""
+        member = self._view.member(member_id)
+        if member is None or not member.is_active:
+            raise NotAMember("no active member has that id", member=member_id)
+        keys = member.keys
+        held = self._open.get(member_id)
+        if held is not None and (held.endpoint, held.certificate) == (keys.endpoint, keys.certificate):
+            return held.channel
+        try:
+            channel = grpc.aio.secure_channel(
+                keys.endpoint, credentials(self._own, to_pem(keys.certificate)), options=options(keys.certificate)
+            )
+        except ValueError as cause:
+            raise PeerUnavailable(f"the certificate of {member_id} on the chain cannot be read") from cause
+        self._open[member_id] = _Open(keys.endpoint, keys.certificate, channel)
+        if held is not None:
+            # What is running on the old channel ends by itself; a key that is no longer in force opens nothing new.
+            closing = asyncio.create_task(held.channel.close(grace=None))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        return channel
+
+    async def close(self) -> None:
+        """Close every channel; what is running on them ends as unavailable."""
+        held, self._open = list(self._open.values()), {}
+        await asyncio.gather(*(one.channel.close() for one in held), *self._closing)

@@ -1,0 +1,180 @@
+"""What the services call: the use cases of `node.exchange`, as far as the wire knows them, and the node's own status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from crypto.packed import Packed
+from node.exchange.granting import Wish
+from node.exchange.publishing import Offer
+from node.model.chain import Member, Mined
+from node.model.grants import Explanation, Terms
+from node.model.results import (
+    CatalogueEntry,
+    FetchProgress,
+    GrantSummary,
+    PublishedDataset,
+    PublishProgress,
+    QueryResult,
+)
+from node.model.transfer import OrderNote, QueryAnswer, QueryAsked, ReceiptNote, StreamMessage
+
+
+class ProviderFace(Protocol):
+    """This node as provider (node.exchange.provider.Provider)."""
+
+    async def list_datasets(self, caller: Member) -> Sequence[PublishedDataset]:
+        """The datasets that this node provides."""
+
+    async def submit_request(self, caller: Member, note: bytes) -> None:
+        """Take a request note."""
+
+    async def decision(self, caller: Member, grant_id: bytes) -> bytes:
+        """The decision note of a grant."""
+
+    def exchange(
+        self, caller: Member, inbound: AsyncIterator[OrderNote | ReceiptNote]
+    ) -> AsyncGenerator[StreamMessage, None]:
+        """One bulk transfer."""
+
+    async def query(self, caller: Member, asked: QueryAsked) -> QueryAnswer:
+        """One record by its key."""
+
+    async def submit_receipts(self, caller: Member, notes: Sequence[bytes]) -> None:
+        """Take receipts of answers, oldest first."""
+
+
+class RequesterFace(Protocol):
+    """This node as requester (node.exchange.requester.Requester)."""
+
+    def fetch(self, grant_id: bytes) -> AsyncGenerator[FetchProgress, None]:
+        """Fetch what a grant covers; the last progress has the summary."""
+
+    async def query(self, grant_id: bytes, key: str) -> QueryResult:
+        """Ask for one record."""
+
+    def read_records(self, grant_id: bytes) -> tuple[Sequence[str], Iterator[Packed]]:
+        """Field names, and the records of a finished fetch in batches. Blocking."""
+
+
+class GrantingFace(Protocol):
+    """The department's officers (node.exchange.granting.Granting)."""
+
+    async def describe_dataset(self, offer: Offer) -> bytes:
+        """Create a dataset; its id."""
+
+    def publish(self, dataset_id: bytes, batches: AsyncIterator[Packed]) -> AsyncGenerator[PublishProgress, None]:
+        """Append records as one version; the last progress has its note."""
+
+    async def request(self, wish: Wish) -> tuple[bytes, Mined]:
+        """Ask for a grant; its id and the transaction."""
+
+    async def decide(self, grant_id: bytes, *, approve: bool, reason: str, wanted: Terms) -> Mined:
+        """Approve or deny."""
+
+    async def revoke(self, grant_id: bytes, reason: str) -> Mined:
+        """Take a grant back."""
+
+    async def catalogue(self, contains: str) -> Sequence[CatalogueEntry]:
+        """The catalogue."""
+
+    async def grants(self) -> Sequence[GrantSummary]:
+        """The grants that this department is a side of."""
+
+    async def explain(self, grant_id: bytes) -> Explanation:
+        """Why a grant does or does not allow an order now."""
+
+
+class AuditingFace(Protocol):
+    """Who may read this node's log, and what they get (node.exchange.auditing.Auditing)."""
+
+    async def checkpoint(self, caller: Member) -> tuple[bytes, bytes]:
+        """The newest signed checkpoint, and the newest anchored one or nothing."""
+
+    async def entries(self, caller: Member, subject: str) -> tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]:
+        """A checkpoint note, and (index, entry, inclusion path under it) of each entry about a subject."""
+
+    async def consistency(self, caller: Member, old_size: int, new_size: int) -> Sequence[bytes]:
+        """The consistency path between two sizes."""
+
+    async def evidence(self, caller: Member, index: int) -> bytes:
+        """The evidence file of one entry."""
+
+
+class AnchoringFace(Protocol):
+    """Putting the log's head on the chain (node.exchange.anchoring.Anchoring)."""
+
+    async def anchor_now(self) -> tuple[bytes, Mined]:
+        """The checkpoint note and its transaction."""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """What a node says of itself (proto `GetStatusResponse`)."""
+
+    member_id: str
+    member_name: str
+    version: str
+    engine: str
+    listen_address: str
+    log_size: int
+    log_root: bytes
+    anchored_size: int
+    chain_reachable: bool
+    chain_id: int
+    block_number: int
+    dataset_count: int
+    record_count: int
+    pending_transactions: int
+    uptime_seconds: int
+
+
+class StatusFace(Protocol):
+    """The node's own status (the composition knows it)."""
+
+    async def status(self) -> NodeStatus:
+        """How the node is now."""
+
+
+class TrailStep(Protocol):
+    """One step of a trail (proto `TrailStep`)."""
+
+    @property
+    def member_id(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+    @property
+    def event(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def proven(self) -> bool: ...
+    @property
+    def note_digest(self) -> bytes: ...
+
+
+class Trail(Protocol):
+    """A grant's trail: its steps, and what does not fit."""
+
+    @property
+    def steps(self) -> Sequence[TrailStep]: ...
+    @property
+    def findings(self) -> Sequence[str]: ...
+
+
+class TracingFace(Protocol):
+    """What this department finds out with the other nodes' help (node.exchange.tracing.Tracing)."""
+
+    async def trail(self, grant_id: bytes) -> Trail:
+        """Every step of a grant from both sides' logs."""
+
+    async def member_evidence(self, member_id: str, index: int) -> bytes:
+        """The evidence file of one entry of a member's log."""

@@ -1,0 +1,190 @@
+"""Other members' nodes over gRPC (ports `Peers`, `Peer`, `PeerExchange`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from crypto.errors import Refusal
+from kiteline.audit.v1 import audit_pb2 as audit
+from kiteline.audit.v1.audit_pb2_grpc import AuditServiceStub
+from kiteline.exchange.v1 import peer_pb2 as pb
+from kiteline.exchange.v1.peer_pb2_grpc import PeerServiceStub
+from node.errors import SubjectInvalid
+from node.model.transfer import QueryAnswer, QueryAsked, StreamMessage
+from node.ports import ChainView
+from node.rpc import transfer_messages as messages
+from node.rpc.certificates import TLSIdentity
+from node.rpc.channels import Channels
+from node.rpc.errors import refusal_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long a peer may take, in seconds. Streams of bulk data have none: their liveness is keep-alive's matter."""
+
+    call: float = 30.0
+    evidence: float = 120.0  # the other side asks its chain for a block's receipts
+    listing: float = 600.0
+
+
+class GRPCPeers:
+    """Every member's node, reached as the chain says. Use and close it on one event loop."""
+
+    def __init__(self, view: ChainView, own: TLSIdentity, deadlines: Deadlines | None = None) -> None:
+        self._channels = Channels(view, own)
+        self._deadlines = deadlines or Deadlines()
+
+    def peer(self, member_id: str) -> GRPCPeer:
+        """A member's node. Whether it can be reached shows when it is called."""
+        return GRPCPeer(member_id, self._channels, self._deadlines)
+
+    async def close(self) -> None:
+        """Close every channel."""
+        await self._channels.close()
+
+
+class GRPCPeer:
+    """Another member's node."""
+
+    def __init__(self, member_id: str, channels: Channels, deadlines: Deadlines) -> None:
+        self._member_id = member_id
+        self._channels = channels
+        self._deadlines = deadlines
+
+    async def list_datasets(self) -> Sequence[tuple[bytes, bytes, bytes]]:
+        """(dataset id, description note, version note or empty)."""
+        call = self._stub().ListDatasets(pb.ListDatasetsRequest(), timeout=self._deadlines.call)
+        response: pb.ListDatasetsResponse = await self._answer(call)
+        return [(one.dataset_id, one.description_note, one.version_note) for one in response.datasets]
+
+    async def submit_request(self, request_note: bytes) -> None:
+        """Hand in a request note."""
+        request = pb.SubmitRequestRequest(request_note=request_note)
+        await self._answer(self._stub().SubmitRequest(request, timeout=self._deadlines.call))
+
+    async def decision(self, grant_id: bytes) -> bytes:
+        """The decision note of a grant."""
+        call = self._stub().GetDecision(pb.GetDecisionRequest(grant_id=grant_id), timeout=self._deadlines.call)
+        response: pb.GetDecisionResponse = await self._answer(call)
+        return response.decision_note
+
+    def exchange(self) -> GRPCPeerExchange:
+        """Open an exchange stream."""
+        return GRPCPeerExchange(self._member_id, self._stub().Exchange())
+
+    async def query(self, asked: QueryAsked) -> QueryAnswer:
+        """Ask for one record."""
+        call = self._stub().Query(messages.to_query(asked), timeout=self._deadlines.call)
+        response: pb.QueryResponse = await self._answer(call)
+        return messages.from_answer(response)
+
+    async def submit_receipts(self, receipt_notes: Sequence[bytes]) -> None:
+        """Hand in receipts, oldest first."""
+        request = pb.SubmitReceiptsRequest(receipt_notes=receipt_notes)
+        await self._answer(self._stub().SubmitReceipts(request, timeout=self._deadlines.call))
+
+    async def list_entries(self, subject: str) -> tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]:
+        """(checkpoint note, [(index, entry, inclusion path)…]) about `grant:<hex>`, `dataset:<hex>` or `member:<id>`."""
+        request = entries_request(subject)
+        checkpoint_note, entries = b"", []
+        try:
+            async for response in self._audit_stub().ListEntries(request, timeout=self._deadlines.listing):
+                checkpoint_note = checkpoint_note or response.checkpoint_note
+                if response.entry:
+                    entries.append((response.index, response.entry, list(response.path)))
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(error, self._member_id) from error
+        return checkpoint_note, entries
+
+    async def evidence(self, index: int) -> bytes:
+        """The evidence file of one entry."""
+        call = self._audit_stub().GetEvidence(audit.GetEvidenceRequest(index=index), timeout=self._deadlines.evidence)
+        response: audit.GetEvidenceResponse = await self._answer(call)
+        return response.evidence
+
+    async def _answer(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(error, self._member_id) from error
+
+    def _stub(self) -> Any:  # noqa: ANN401  # generated without types
+        return PeerServiceStub(self._channels.to(self._member_id))  # type: ignore[no-untyped-call]  # likewise
+
+    def _audit_stub(self) -> Any:  # noqa: ANN401  # likewise
+        return AuditServiceStub(self._channels.to(self._member_id))  # type: ignore[no-untyped-call]  # likewise
+
+
+class GRPCPeerExchange:
+    """An open exchange stream to a provider."""
+
+    def __init__(self, member_id: str, call: Any) -> None:  # noqa: ANN401  # gRPC ships no types
+        self._member_id = member_id
+        self._call = call
+
+    async def send_order(self, order_note: bytes) -> None:
+        """Send the order; first of all."""
+        await self._send(pb.ExchangeRequest(order_note=order_note))
+
+    async def send_receipt(self, receipt_note: bytes) -> None:
+        """Send a receipt."""
+        await self._send(pb.ExchangeRequest(receipt_note=receipt_note))
+
+    async def messages(self) -> AsyncIterator[StreamMessage]:
+        """What the provider sends, to the end of the stream. Raises its refusal, PeerUnavailable, DeliveryInvalid."""
+        while True:
+            try:
+                response = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                raise _refusal(error, self._member_id) from error
+            if response is grpc.aio.EOF:
+                await self._check_end()
+                return
+            yield messages.from_response(response)
+
+    async def close(self) -> None:
+        """End the stream, whether or not it is complete."""
+        self._call.cancel()
+
+    async def _send(self, request: pb.ExchangeRequest) -> None:
+        try:
+            await self._call.write(request)
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(error, self._member_id) from error
+        except grpc.aio.UsageError:
+            # The provider ended the stream while this was being written; how, its status says.
+            await self._check_end()
+            raise
+
+    async def _check_end(self) -> None:
+        """Raise what the provider ended the stream with, unless it ended well."""
+        code = await self._call.code()
+        if code is not grpc.StatusCode.OK:
+            details, trailing = await self._call.details(), await self._call.trailing_metadata()
+            raise refusal_of(code, details, trailing, peer=self._member_id)
+
+
+def entries_request(subject: str) -> audit.ListEntriesRequest:
+    """The request for entries about a subject. Raises SubjectInvalid."""
+    kind, _, value = subject.partition(":")
+    try:
+        match kind:
+            case "grant":
+                return audit.ListEntriesRequest(grant_id=bytes.fromhex(value))
+            case "dataset":
+                return audit.ListEntriesRequest(dataset_id=bytes.fromhex(value))
+            case "member":
+                return audit.ListEntriesRequest(member_id=value)
+    except ValueError as cause:
+        raise SubjectInvalid("the id is not hexadecimal", subject=subject) from cause
+    raise SubjectInvalid("a subject is a grant, a dataset or a member", subject=subject)
+
+
+def _refusal(error: grpc.aio.AioRpcError, member_id: str) -> Refusal:
+    return refusal_of(error.code(), error.details(), error.trailing_metadata(), peer=member_id)
