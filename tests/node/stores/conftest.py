@@ -1,0 +1,24 @@
+"""What the tests of the stores share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from crypto.engine import Engine, load_engine
+from node.stores.sealed_dataset import DatasetMeans
+
+MAP_BYTES = 1 << 28
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine that Kiteline would choose here."""
+    return load_engine()
+
+
+@pytest.fixture
+def means(engine: Engine) -> DatasetMeans:
+    """What datasets are made with, small."""
+    return DatasetMeans(engine, os.urandom, b"at-rest key 16 b", map_bytes=MAP_BYTES)
