@@ -1,15 +1,11 @@
-"""The messages of an exchange stream, of a query and of an answer: from values to the wire and back."""
+"""The messages of an exchange stream and of a query: from values to the wire and back."""
 
 from __future__ import annotations
 
-from google.protobuf.message import DecodeError
-
-from crypto.errors import EncodingInvalid
 from kiteline.exchange.v1 import peer_pb2 as pb
 from kiteline.exchange.v1 import statement_pb2 as statement
 from node.errors import DeliveryInvalid, StatementInvalid
 from node.model.transfer import (
-    Answer,
     Completed,
     Delivered,
     KeysReleased,
@@ -107,33 +103,3 @@ def from_answer(response: pb.QueryResponse) -> QueryAnswer:
         wrapped_secret=response.wrapped_secret,
         version_note=response.version_note,
     )
-
-
-class AnswerMessages:
-    """The plaintext of a sealed answer as the proto message `Answer` (node.exchange.context.AnswerCodec)."""
-
-    def encode(self, answer: Answer) -> bytes:
-        """The bytes to seal."""
-        return pb.Answer(
-            record=answer.record,
-            salt=answer.salt,
-            proof=statement.InclusionProof(index=answer.index, size=answer.size, path=answer.path),
-            granted_values=answer.granted_values,
-            leaf_hash=answer.leaf_hash,
-        ).SerializeToString()
-
-    def decode(self, raw: bytes) -> Answer:
-        """The answer in opened bytes. Raises EncodingInvalid."""
-        try:
-            message = pb.Answer.FromString(raw)
-        except DecodeError as cause:
-            raise EncodingInvalid("the opened answer is not a message") from cause
-        return Answer(
-            leaf_hash=message.leaf_hash,
-            index=message.proof.index,
-            size=message.proof.size,
-            path=tuple(message.proof.path),
-            record=message.record,
-            salt=message.salt,
-            granted_values=message.granted_values,
-        )
