@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from audit.evidence import ChainStatement
 from crypto.packed import Packed
 from node.model.chain import (
     Anchor,
@@ -45,7 +46,7 @@ class ChainView(Protocol):
         """Index up to the chain's present head. Blocking; raises ChainUnavailable."""
 
     def on_block(self, callback: Callable[[], None]) -> None:
-        """Call back, on the follower's thread, after each block that was indexed."""
+        """Call back after blocks were indexed or taken back, on the thread that did it."""
 
 
 class ChainWriter(Protocol):
@@ -64,6 +65,13 @@ class ChainWriter(Protocol):
     def revoke_grant(self, grant_id: bytes, reason_digest: bytes) -> Mined: ...
     def close_grant(self, grant_id: bytes) -> Mined: ...
     def advance_grant(self, grant_id: bytes, sequence: int, receipt_digest: bytes) -> Mined: ...
+
+
+class ChainProofs(Protocol):
+    """What only the chain's own blocks can prove."""
+
+    def receipt_proof(self, anchor: Anchor) -> ChainStatement:
+        """The chain's part of an evidence file. Blocking; raises ChainUnavailable, ChainMismatch."""
 
 
 class Log(Protocol):

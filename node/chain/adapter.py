@@ -20,6 +20,7 @@ from node.chain.index_store import IndexStore
 from node.chain.interfaces import load_interfaces
 from node.chain.journal_store import JournalStore
 from node.chain.network import Network
+from node.chain.proofs import Proofs
 from node.chain.sender import Sender
 from node.chain.writer import Writer
 
@@ -33,11 +34,13 @@ class Chain:
     Attributes:
         view: the port ChainView.
         writer: the port ChainWriter.
+        proofs: the port ChainProofs.
         governance: membership and keys.
     """
 
     view: Follower
     writer: Writer
+    proofs: Proofs
     governance: Governance
     sender: Sender
     endpoints: Endpoints
@@ -97,7 +100,7 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
     view.on_block(sender.sweep)
     writer = Writer(sender, view, deployment, interfaces)
     governance = Governance(sender, network, deployment, endpoints, interfaces)
-    return Chain(view, writer, governance, sender, endpoints, index, journal)
+    return Chain(view, writer, Proofs(network, deployment, endpoints), governance, sender, endpoints, index, journal)
 
 
 def deploy_contracts(  # noqa: PLR0913 (likewise)

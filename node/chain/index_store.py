@@ -78,8 +78,9 @@ class IndexStore:
         with environment.begin() as transaction:
             found = transaction.get(b"format", db=self._meta), transaction.get(b"identity", db=self._meta)
         if found != (FORMAT, identity):
+            path = environment.path()
             environment.close()
-            raise ChainStoreUnusable(f"{environment.path()} is of another format or of another deployment")
+            raise ChainStoreUnusable(f"{path} is of another format or of another deployment", path=path)
 
     @classmethod
     def create(cls, path: Path, identity: bytes) -> IndexStore:

@@ -87,8 +87,9 @@ class JournalStore:
         with environment.begin() as transaction:
             found = transaction.get(b"format", db=self._meta), transaction.get(b"identity", db=self._meta)
         if found != (FORMAT, identity):
+            path = environment.path()
             environment.close()
-            raise ChainMismatch(f"the transaction journal {environment.path()} is of another format or deployment")
+            raise ChainMismatch(f"the transaction journal {path} is of another format or deployment", path=path)
 
     @classmethod
     def create(cls, path: Path, identity: bytes) -> JournalStore:

@@ -68,7 +68,9 @@ class _Parcel:
 
 @dataclass(eq=False)
 class _Stream:
-    """One live stream. `released`: keys that wait to be sent, by sequence; `failure`: why the requester's side ended."""
+    """One live stream. `owed`: sequences whose keys are still to be sent; `released`: keys that wait to be sent, with
+    theirs; `failure`: why the requester's side ended.
+    """
 
     caller: Member
     order: Order
@@ -77,6 +79,7 @@ class _Stream:
     version_note: bytes
     loop: asyncio.AbstractEventLoop
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    owed: set[int] = field(default_factory=set)
     released: deque[tuple[int, KeysReleased]] = field(default_factory=deque)
     failure: BaseException | None = None
     has_ended: bool = False
@@ -158,11 +161,16 @@ class Delivering:
     # The stream.
 
     async def _serve(self, stream: _Stream, inbound: Inbound) -> AsyncGenerator[StreamMessage, None]:
+        known = self._context.ledger.provided.deliveries(stream.order.grant_id, stream.order.order_id)
+        stream.owed.update(delivery.sequence for delivery in known if not delivery.has_receipt)
+        # From here on receipts come in, and what is owed shrinks by what is sent alone.
         reader = asyncio.create_task(self._read(stream, inbound))
         self._live.add(stream)
         try:
-            for keys in await self._release_again(stream):
-                yield keys
+            receipted = [delivery for delivery in known if delivery.has_receipt]
+            for delivery in receipted[-DELIVERY_WINDOW:]:
+                # The requester may have missed the keys of the last deliveries that have a receipt.
+                yield await self._release(stream, delivery)
             async with aclosing(self._deliver(stream)) as messages:
                 async for message in messages:
                     yield message
@@ -181,14 +189,13 @@ class Delivering:
         """Deliveries and keys until neither is left; at most DELIVERY_WINDOW deliveries wait for their keys."""
         parcels = self._parcels(stream)
         upcoming: asyncio.Task[_Parcel | None] | None = asyncio.create_task(_next(parcels))
-        in_flight: set[int] = set()  # sent, and their keys were not
-        opened: set[int] = set()  # their keys were sent
+        in_flight: set[int] = set()  # sent in this stream, and their keys were not
         try:
-            while upcoming is not None or in_flight:
+            while upcoming is not None or stream.owed:
                 self._judge(stream)
                 if stream.released:
                     sequence, keys = stream.released.popleft()
-                    opened.add(sequence)
+                    stream.owed.discard(sequence)
                     in_flight.discard(sequence)
                     yield keys
                 elif len(in_flight) == DELIVERY_WINDOW or upcoming is None:
@@ -197,7 +204,7 @@ class Delivering:
                     parcel = await upcoming
                     # The next delivery is announced and read from disk while this one is on its way.
                     upcoming = asyncio.create_task(_next(parcels)) if parcel else None
-                    if parcel is None or parcel.delivery.sequence in opened:
+                    if parcel is None or parcel.delivery.sequence not in stream.owed:
                         continue
                     self._judge(stream)
                     in_flight.add(parcel.delivery.sequence)
@@ -268,6 +275,7 @@ class Delivering:
             judge_release(self._context.facts(stream.order.grant_id))
             draft = self._draft(stream, Range(position, end), len(blobs), sm3(digests))
             dispatched = await self._dispatcher.announce(Draft(stream.order, None, draft))
+            stream.owed.add(dispatched.delivery.sequence)
             yield _Parcel(dispatched.delivery, dispatched.note, digests, blobs)
             position = end
 
@@ -291,12 +299,6 @@ class Delivering:
         )
 
     # Keys.
-
-    async def _release_again(self, stream: _Stream) -> list[KeysReleased]:
-        """Keys of the last deliveries that have a receipt: the requester may have missed them."""
-        deliveries = self._context.ledger.provided.deliveries(stream.order.grant_id, stream.order.order_id)
-        receipted = [delivery for delivery in deliveries if delivery.has_receipt]
-        return [await self._release(stream, delivery) for delivery in receipted[-DELIVERY_WINDOW:]]
 
     async def _release(self, stream: _Stream, delivery: DeliveryState) -> KeysReleased:
         """The keys of a delivery that has a durable receipt, logged before they are given out."""

@@ -13,6 +13,7 @@ from node.ports import ChainView
 from node.rpc.certificates import TLSIdentity, read_names, to_pem
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_RETIREMENT_SECONDS = 3_600.0
 _Options = Sequence[tuple[str, int | str]]
 
 _CHANNEL_OPTIONS: _Options = (
@@ -58,7 +59,7 @@ class Channels:
         self._view = view
         self._own = own
         self._open: dict[str, _Open] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._retired: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
     def to(self, member_id: str) -> grpc.aio.Channel:
         """The channel to an active member. Raises NotAMember, PeerUnavailable where its certificate cannot be read."""
@@ -77,13 +78,18 @@ class Channels:
             raise PeerUnavailable(f"the certificate of {member_id} on the chain cannot be read") from cause
         self._open[member_id] = _Open(keys.endpoint, keys.certificate, channel)
         if held is not None:
-            # What is running on the old channel ends by itself; a key that is no longer in force opens nothing new.
-            closing = asyncio.create_task(held.channel.close(grace=None))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            # What is running on the old channel may end there; nothing new begins on it.
+            closing = asyncio.create_task(held.channel.close(grace=_RETIREMENT_SECONDS))
+            self._retired[closing] = held.channel
+            closing.add_done_callback(self._retired.pop)
         return channel
 
     async def close(self) -> None:
         """Close every channel; what is running on them ends as unavailable."""
-        held, self._open = list(self._open.values()), {}
-        await asyncio.gather(*(one.channel.close() for one in held), *self._closing)
+        channels = [*(one.channel for one in self._open.values()), *self._retired.values()]
+        waiting = list(self._retired)
+        self._open.clear()
+        for closing in waiting:
+            closing.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*(channel.close() for channel in channels))

@@ -36,10 +36,10 @@ _INCIDENT_SIZE = 8  # bytes
 class Logger(Protocol):
     """A structured logger (structlog's bound loggers are)."""
 
-    def info(self, event: str, /, **fields: Any) -> Any:  # noqa: ANN401  # as structlog declares it
+    def info(self, event: str, *args: Any, **fields: Any) -> Any:  # noqa: ANN401  # as structlog declares it
         """Something that was foreseen."""
 
-    def exception(self, event: str, /, **fields: Any) -> Any:  # noqa: ANN401  # likewise
+    def exception(self, event: str, *args: Any, **fields: Any) -> Any:  # noqa: ANN401  # likewise
         """Something that was not, with the trace of the exception being handled."""
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
 
-from crypto.errors import Refusal
 from kiteline.audit.v1 import audit_pb2 as audit
 from kiteline.audit.v1.audit_pb2_grpc import AuditServiceStub
 from kiteline.exchange.v1 import peer_pb2 as pb
 from kiteline.exchange.v1.peer_pb2_grpc import PeerServiceStub
-from node.errors import SubjectInvalid
+from node.errors import PeerUnavailable, SubjectInvalid
 from node.model.transfer import QueryAnswer, QueryAsked, StreamMessage
 from node.ports import ChainView
 from node.rpc import transfer_messages as messages
@@ -93,13 +94,11 @@ class GRPCPeer:
         """(checkpoint note, [(index, entry, inclusion path)…]) about `grant:<hex>`, `dataset:<hex>` or `member:<id>`."""
         request = entries_request(subject)
         checkpoint_note, entries = b"", []
-        try:
+        with _failures_of(self._member_id):
             async for response in self._audit_stub().ListEntries(request, timeout=self._deadlines.listing):
                 checkpoint_note = checkpoint_note or response.checkpoint_note
                 if response.entry:
                     entries.append((response.index, response.entry, list(response.path)))
-        except grpc.aio.AioRpcError as error:
-            raise _refusal(error, self._member_id) from error
         return checkpoint_note, entries
 
     async def evidence(self, index: int) -> bytes:
@@ -109,10 +108,8 @@ class GRPCPeer:
         return response.evidence
 
     async def _answer(self, call: Awaitable[T]) -> T:
-        try:
+        with _failures_of(self._member_id):
             return await call
-        except grpc.aio.AioRpcError as error:
-            raise _refusal(error, self._member_id) from error
 
     def _stub(self) -> Any:  # noqa: ANN401  # generated without types
         return PeerServiceStub(self._channels.to(self._member_id))  # type: ignore[no-untyped-call]  # likewise
@@ -139,10 +136,8 @@ class GRPCPeerExchange:
     async def messages(self) -> AsyncIterator[StreamMessage]:
         """What the provider sends, to the end of the stream. Raises its refusal, PeerUnavailable, DeliveryInvalid."""
         while True:
-            try:
+            with _failures_of(self._member_id):
                 response = await self._call.read()
-            except grpc.aio.AioRpcError as error:
-                raise _refusal(error, self._member_id) from error
             if response is grpc.aio.EOF:
                 await self._check_end()
                 return
@@ -153,14 +148,13 @@ class GRPCPeerExchange:
         self._call.cancel()
 
     async def _send(self, request: pb.ExchangeRequest) -> None:
-        try:
-            await self._call.write(request)
-        except grpc.aio.AioRpcError as error:
-            raise _refusal(error, self._member_id) from error
-        except grpc.aio.UsageError:
-            # The provider ended the stream while this was being written; how, its status says.
-            await self._check_end()
-            raise
+        with _failures_of(self._member_id):
+            try:
+                await self._call.write(request)
+            except (grpc.aio.UsageError, asyncio.InvalidStateError) as cause:
+                # The provider ended the stream before or while this was written; how, its status says.
+                await self._check_end()
+                raise PeerUnavailable("the provider has ended the stream", peer=self._member_id) from cause
 
     async def _check_end(self) -> None:
         """Raise what the provider ended the stream with, unless it ended well."""
@@ -186,5 +180,16 @@ def entries_request(subject: str) -> audit.ListEntriesRequest:
     raise SubjectInvalid("a subject is a grant, a dataset or a member", subject=subject)
 
 
-def _refusal(error: grpc.aio.AioRpcError, member_id: str) -> Refusal:
-    return refusal_of(error.code(), error.details(), error.trailing_metadata(), peer=member_id)
+@contextmanager
+def _failures_of(member_id: str) -> Iterator[None]:
+    """Raise what a failed call stands for."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise refusal_of(error.code(), error.details(), error.trailing_metadata(), peer=member_id) from error
+    except asyncio.CancelledError as ended:
+        # A channel that is closed cancels its calls, which must not look to their callers as if they were cancelled.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise PeerUnavailable("the connection was closed on this side", peer=member_id) from ended

@@ -12,12 +12,13 @@ import pytest
 from node.chain import index_store
 from node.chain.adapter import Chain, open_chain
 from node.chain.follower import LAG_SECONDS
+from node.chain.index_store import IndexStore
 from node.chain.interfaces import load_interfaces
 from node.chain.journal_store import Call
 from node.chain.json_rpc import hexadecimal
 from node.chain.network import FinalityRule
-from node.errors import ChainMismatch, ChainUnavailable
-from node.model.chain import GrantState, MemberStatus, SharingType
+from node.errors import ChainMismatch, ChainStoreUnusable, ChainUnavailable
+from node.model.chain import Block, GrantState, MemberStatus, SharingType
 from tests.support.anvil import Anvil
 from tests.support.consortium import Consortium
 
@@ -316,3 +317,55 @@ def test_the_next_endpoint_serves_when_one_is_silent(consortium: Consortium, tmp
     chain.view.refresh()
     assert len(chain.view.members()) == 2
     chain.close()
+
+
+def test_an_index_of_another_deployment_is_thrown_away(tmp_path: Path) -> None:
+    store = IndexStore.create(tmp_path / "index", b"one")
+    with store.batch() as batch:
+        batch.put(b"dkey", b"[]")
+        batch.finish_block(Block(1, bytes(32), 1))
+    store.close()
+    with pytest.raises(ChainStoreUnusable):
+        IndexStore.create(tmp_path / "index", b"one")
+    with pytest.raises(ChainStoreUnusable):
+        IndexStore.open(tmp_path / "index", b"two")
+    with pytest.raises(ChainStoreUnusable):
+        IndexStore.open(tmp_path / "nowhere", b"one")
+    same = IndexStore.open_or_create(tmp_path / "index", b"one")
+    assert same.get(b"dkey") == b"[]"
+    same.close()
+    other = IndexStore.open_or_create(tmp_path / "index", b"two")
+    assert other.get(b"dkey") is None
+    assert other.head() is None
+    other.close()
+
+
+def test_a_block_is_applied_once(tmp_path: Path) -> None:
+    store = IndexStore.create(tmp_path / "index", b"one")
+    block = Block(4, b"\1" * 32, 1)
+    with store.batch() as batch:
+        batch.put(b"dkey", b"1")
+        batch.finish_block(block)
+    with pytest.raises(ChainStoreUnusable), store.batch() as batch:
+        batch.put(b"dkey", b"2")
+        batch.finish_block(block)
+    assert store.get(b"dkey") == b"1"
+    assert store.head() == block
+    store.close()
+
+
+def test_blocks_are_undone_one_by_one_in_reverse(tmp_path: Path) -> None:
+    store = IndexStore.create(tmp_path / "index", b"one")
+    for number in range(1, 6):
+        with store.batch() as batch:
+            batch.put(b"shared", str(number).encode())
+            batch.put(b"own" + bytes([number]), b"x")
+            batch.put(b"own" + bytes([number]), b"y")
+            batch.finish_block(Block(number, bytes([number]) * 32, number))
+    changed = store.undo_above(store.reference(2))
+    assert changed == {b"shared": b"2", b"own\3": None, b"own\4": None, b"own\5": None}
+    assert [key for key, _ in store.scan(b"")] == [b"own\1", b"own\2", b"shared"]
+    assert store.head() == Block(2, b"\2" * 32, 2)
+    assert store.undo_above(Block(1_000, bytes(32), 1)) == {b"shared": None, b"own\1": None, b"own\2": None}
+    assert store.head() is None
+    store.close()

@@ -1,0 +1,91 @@
+"""What an authority's operator does on the chain without a running node: deploy, propose, approve, and read for auditors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.checkpoint import log_id
+from audit.trust import trust_text
+from audit.verify import TrustRoot
+from node.app.admission import read_admission
+from node.app.settings import Settings
+from node.chain.account import read_account
+from node.chain.adapter import Chain, deploy_contracts, open_chain
+from node.chain.deployment import dump_deployment, load_deployment
+from node.chain.network import load_network
+from node.errors import ConfigurationInvalid
+from node.exchange.context import audit_origin
+
+ACCOUNT_FILE = "account.json"
+Clock = Callable[[], int]
+
+
+def deploy_consortium(
+    settings: Settings, passphrase: bytes, founders: Sequence[Path], threshold: int, clock: Clock
+) -> Path:
+    """Create the contracts with these founders, by this member's account; gives the file that was written."""
+    if settings.contracts_file.exists():
+        raise ConfigurationInvalid(f"{settings.contracts_file} exists: the consortium's contracts are deployed")
+    account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
+    deployment = deploy_contracts(
+        load_network(settings.network_file),
+        settings.data_directory,
+        account,
+        [read_admission(founder) for founder in founders],
+        threshold,
+        clock=clock,
+    )
+    settings.contracts_file.write_text(dump_deployment(deployment), encoding="utf-8")
+    return settings.contracts_file
+
+
+def propose_member(settings: Settings, passphrase: bytes, admission: Path, clock: Clock) -> tuple[int, bytes]:
+    """Propose a member; gives the proposal's number and the transaction."""
+    with _governing(settings, passphrase, clock) as chain:
+        proposal, mined = chain.governance.propose_admission(read_admission(admission))
+        return proposal, mined.transaction_hash
+
+
+def approve_proposal(settings: Settings, passphrase: bytes, proposal: int, clock: Clock) -> bytes:
+    """Approve a proposal; gives the transaction."""
+    with _governing(settings, passphrase, clock) as chain:
+        return chain.governance.approve(proposal).transaction_hash
+
+
+@dataclass(frozen=True)
+class TrustDocument:
+    """A trust file's text, and how much is in it."""
+
+    text: str
+    members: int
+    blocks: int
+
+
+def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> TrustDocument:
+    """What the chain says, read by this department itself: every member's keys, and every block with an anchor."""
+    deployment = load_deployment(settings.contracts_file)
+    with _governing(settings, passphrase, clock) as chain:
+        chain.view.refresh()
+        members = chain.view.members()
+        logs = [log_id(audit_origin(member.member_id)) for member in members]
+        blocks = frozenset(anchor.block.hash for log in logs for anchor in chain.view.anchors(log))
+    keys = {member.member_id: frozenset(epoch.signing_key.to_bytes() for epoch in member.epochs) for member in members}
+    trust = TrustRoot(keys, blocks, frozenset({deployment.address("Anchors")}))
+    return TrustDocument(trust_text(trust), len(members), len(blocks))
+
+
+@contextmanager
+def _governing(settings: Settings, passphrase: bytes, clock: Clock) -> Iterator[Chain]:
+    """The chain with stores of its own, so that a running node is not disturbed."""
+    account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
+    network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)
+    chain = open_chain(network, deployment, settings.data_directory / "governance", account, clock=clock)
+    try:
+        chain.check()
+        chain.start()
+        yield chain
+    finally:
+        chain.close()

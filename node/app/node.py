@@ -1,0 +1,260 @@
+"""A running node: every part opened in order, put together, served, and closed in the reverse order.
+
+What is opened is pushed on one stack, so that a failure half-way through the start closes what was open, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from audit.checkpoint import log_id
+from audit.errors import StoreBehind
+from audit.log import AuditLog
+from crypto.engine import Engine, load_engine
+from node.app.metrics import Metrics, Watched
+from node.app.settings import Settings
+from node.app.status import Status
+from node.chain.account import read_account
+from node.chain.adapter import Chain, open_chain
+from node.chain.deployment import load_deployment
+from node.chain.network import load_network
+from node.errors import ChainUnavailable, ConfigurationInvalid, NotAMember
+from node.exchange.anchoring import Anchoring
+from node.exchange.auditing import Auditing
+from node.exchange.context import Context, Limits, audit_origin
+from node.exchange.granting import Granting
+from node.exchange.journal import Step
+from node.exchange.ledger import LEDGER_LAYOUT, Ledger
+from node.exchange.provider import Provider
+from node.exchange.requester import Requester
+from node.exchange.tracing import Tracing
+from node.model.events import Event, member_subject
+from node.rpc.answers import ProtoAnswers
+from node.rpc.audit_service import AuditService
+from node.rpc.certificates import TLSIdentity, to_der
+from node.rpc.department_service import DepartmentService
+from node.rpc.gate import Gate
+from node.rpc.identity import Identities
+from node.rpc.peer_service import PeerService
+from node.rpc.peers import GRPCPeers
+from node.rpc.server import Server, Services
+from node.stores.datasets import DatasetDirectory
+from node.stores.key_store import NodeKeys, open_keys
+from node.stores.ledger_store import open_ledger
+from node.stores.sealed_dataset import DatasetMeans
+from node.stores.vault import DiskVaults
+
+ACCOUNT_FILE = "account.json"
+LOG, LEDGER, DATASETS, VAULTS = "log", "ledger", "datasets", "received"
+GIGABYTE = 1 << 30
+# Bulk work releases the interpreter lock in part only; more threads would wait for it and hold memory.
+WORKERS = 8
+
+Clock = Callable[[], int]
+Random = Callable[[int], bytes]
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def run_node(settings: Settings, passphrase: bytes, logger: Logger, *, clock: Clock, random: Random) -> None:
+    """Serve until SIGTERM or SIGINT. Raises the refusal that keeps the node from starting."""
+    asyncio.run(_serve(settings, passphrase, logger, clock, random))
+
+
+async def _serve(settings: Settings, passphrase: bytes, logger: Logger, clock: Clock, random: Random) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(WORKERS, thread_name_prefix="work"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as opened:
+        node = Node(settings, passphrase, logger, clock=clock, random=random, opened=opened)
+        await node.start()
+        logger.info("serving", address=node.address, member=settings.member_id, engine=node.engine.name)
+        await stop.wait()
+        logger.info("stopping")
+    logger.info("stopped")
+
+
+class Node:
+    """The parts of a node. What it opens it pushes on `opened`."""
+
+    def __init__(  # noqa: PLR0913 - the composition root takes what the process has
+        self,
+        settings: Settings,
+        passphrase: bytes,
+        logger: Logger,
+        *,
+        clock: Clock,
+        random: Random,
+        opened: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._logger = logger
+        self._clock = clock
+        self._opened = opened
+        self._begun = time.monotonic()
+        self.engine: Engine = load_engine(settings.engine or os.environ.get("KITELINE_ENGINE"), random)
+        keys = open_keys(settings.keys_directory, passphrase, self.engine)
+        data = settings.data_directory
+        self._chain = self._open_chain(passphrase)
+        ledger_store, notice = open_ledger(data / LEDGER, LEDGER_LAYOUT)
+        opened.callback(ledger_store.close)
+        if notice is not None:
+            logger.warning("ledger_rebuilt", why=notice)
+        self._ledger = Ledger(ledger_store)
+        self._log = AuditLog.open(
+            data / LOG, self.engine, on_commit=self._ledger.apply, map_bytes=settings.log_map_gigabytes * GIGABYTE
+        )
+        opened.callback(self._log.close)
+        self._check_log()
+        self._ledger.replay(self._log)
+        self._context = self._make_context(keys, random)
+        self._server = self._make_server(keys, random)
+
+    @property
+    def address(self) -> str:
+        """host:port that is served."""
+        return self._server.address
+
+    async def start(self) -> None:
+        """Serve, and anchor on schedule."""
+        context, member = self._context, self._settings.member_id
+        await self._server.start()
+        self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
+        await context.journal.record(Step(Event.NODE_STARTED, member, member_subject(member)))
+        self._opened.push_async_callback(
+            context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
+        )
+        if self._settings.metrics_listen is not None:
+            self._opened.callback(self._metrics.serve(self._settings.metrics_listen))
+        stop = asyncio.Event()
+        anchoring = asyncio.create_task(self._anchoring.run(stop))
+
+        async def end() -> None:
+            stop.set()
+            await anchoring
+
+        self._opened.push_async_callback(end)
+
+    def _open_chain(self, passphrase: bytes) -> Chain:
+        """The chain, followed up to its head; without an endpoint the node starts on what its index has."""
+        settings = self._settings
+        if not settings.contracts_file.exists():
+            raise ConfigurationInvalid(
+                f"there is no {settings.contracts_file}; an authority makes it with `kiteline chain deploy`"
+            )
+        network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)
+        account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
+        chain = open_chain(network, deployment, settings.data_directory, account, clock=self._clock)
+        self._opened.callback(chain.close)
+        try:
+            chain.check()
+            chain.view.refresh()
+        except ChainUnavailable:
+            if chain.view.member(settings.member_id) is None:
+                raise
+            self._logger.warning("chain_unavailable", endpoints=network.endpoints)
+        member = chain.view.member(settings.member_id)
+        if member is None:
+            raise NotAMember("this department is not on the chain yet; hand admission.json to an authority")
+        chain.start()
+        return chain
+
+    def _check_log(self) -> None:
+        """Compare the log with what the chain has of it. Raises StoreBehind, rather than fork before everyone's eyes."""
+        log, origin = self._log, audit_origin(self._settings.member_id)
+        anchor = self._chain.view.newest_anchor(log_id(origin))
+        if anchor is None:
+            return
+        if anchor.size > log.size:
+            raise StoreBehind(f"the chain has {anchor.size} entries of this log, the disk {log.size}")
+        if log.tree.root_at(anchor.size) != anchor.root:
+            raise StoreBehind(f"the log's first {anchor.size} entries are not those that the chain has")
+
+    def _make_context(self, keys: NodeKeys, random: Random) -> Context:
+        settings, data = self._settings, self._settings.data_directory
+        datasets = DatasetDirectory(
+            data / DATASETS,
+            settings.member_id,
+            DatasetMeans(
+                engine=self.engine,
+                random=random,
+                at_rest_key=keys.at_rest_key,
+                map_bytes=settings.dataset_map_gigabytes * GIGABYTE,
+                max_publish_bytes=settings.max_publish_gigabytes * GIGABYTE,
+            ),
+        )
+        self._opened.callback(datasets.close)
+        tls = TLSIdentity(keys.tls_certificate_pem, keys.tls_key_pem)
+        peers = GRPCPeers(self._chain.view, tls)
+        self._opened.push_async_callback(peers.close)
+        return Context(
+            member_id=settings.member_id,
+            signing_key=keys.signing_key,
+            encryption_key=keys.encryption_key,
+            engine=self.engine,
+            clock=self._clock,
+            random=random,
+            view=self._chain.view,
+            writer=self._chain.writer,
+            log=self._log,
+            tree=self._log.tree,
+            ledger=self._ledger,
+            datasets=datasets,
+            peers=peers,
+            vaults=DiskVaults(data / VAULTS),
+            answers=ProtoAnswers(),
+            limits=Limits(
+                delivery_segments=settings.delivery_segments,
+                max_clock_skew_seconds=settings.max_clock_skew_seconds,
+                max_outstanding_answers=settings.max_outstanding_answers,
+                max_outage_seconds=settings.max_outage_seconds,
+                anchor_interval_seconds=settings.anchor_interval_seconds,
+            ),
+        )
+
+    def _make_server(self, keys: NodeKeys, random: Random) -> Server:
+        context, settings, view = self._context, self._settings, self._chain.view
+        self._anchoring = Anchoring(context)
+        auditing = Auditing(context, self._chain.proofs)
+        status = Status(settings, context, lambda: self.address, self._begun)
+        self._metrics = Metrics(
+            Watched(
+                log_size=lambda: self._log.size,
+                anchored_size=status.anchored_size,
+                block_number=lambda: view.health().head.number,
+                chain_reachable=lambda: view.health().reachable,
+                pending_transactions=lambda: view.health().pending_transactions,
+            )
+        )
+        clients = [to_der(_certificate(path)) for path in settings.client_certificates]
+        services = Services(
+            peer=PeerService(settings.member_id, Provider(context)),
+            audit=AuditService(auditing),
+            department=DepartmentService(
+                granting=Granting(context),
+                requester=Requester(context),
+                anchoring=self._anchoring,
+                tracing=Tracing(context, auditing),
+                node=status,
+            ),
+        )
+        gate = Gate(self._logger, random, self._metrics.call_ended)
+        tls = TLSIdentity(keys.tls_certificate_pem, keys.tls_key_pem)
+        return Server(settings.listen, tls, Identities(view, settings.member_id, clients), services, gate)
+
+
+def _certificate(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise ConfigurationInvalid(f"the client certificate {path} cannot be read: {cause.strerror}") from cause

@@ -1,0 +1,52 @@
+"""What a running node says of itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+from audit.checkpoint import log_id
+from node.app.settings import Settings
+from node.exchange.context import Context, audit_origin
+from node.rpc.faces import NodeStatus
+
+
+class Status:
+    """See node.rpc.faces.StatusFace. `begun`: time.monotonic() at the start."""
+
+    def __init__(self, settings: Settings, context: Context, address: Callable[[], str], begun: float) -> None:
+        self._settings = settings
+        self._context = context
+        self._address = address
+        self._begun = begun
+        self._log_id = log_id(audit_origin(settings.member_id))
+
+    def anchored_size(self) -> int:
+        """Entries of the log that the chain covers."""
+        anchor = self._context.view.newest_anchor(self._log_id)
+        return anchor.size if anchor is not None else 0
+
+    async def status(self) -> NodeStatus:
+        """How the node is now."""
+        context, settings = self._context, self._settings
+        health = context.view.health()
+        size = context.tree.size
+        own = [one for one in context.view.datasets() if one.provider_id == settings.member_id and not one.withdrawn]
+        return NodeStatus(
+            member_id=settings.member_id,
+            member_name=settings.name,
+            version=version("kiteline"),
+            engine=context.engine.name,
+            listen_address=self._address(),
+            log_size=size,
+            log_root=context.tree.root_at(size),
+            anchored_size=self.anchored_size(),
+            chain_reachable=health.reachable,
+            chain_id=health.chain_id,
+            block_number=health.head.number,
+            dataset_count=len(own),
+            record_count=sum(dataset.size for dataset in own),
+            pending_transactions=health.pending_transactions,
+            uptime_seconds=int(time.monotonic() - self._begun),
+        )

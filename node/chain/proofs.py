@@ -1,0 +1,56 @@
+"""The port ChainProofs: proof for an auditor that a head is anchored, which holds without any chain at hand."""
+
+from __future__ import annotations
+
+from audit.evidence import ChainStatement
+from audit.receipt_proof import build_receipt_proof, receipts_root, verify_receipt_proof
+from crypto.errors import ProofInvalid
+from node.chain.block_evidence import encoded_receipts, raw_header
+from node.chain.deployment import Deployment
+from node.chain.endpoints import Endpoints
+from node.chain.json_rpc import hexadecimal, read_receipt
+from node.chain.network import Network
+from node.errors import ChainMismatch, ChainUnavailable
+from node.model.chain import Anchor
+
+
+class Proofs:
+    """Collects block headers and receipts from the endpoints. Blocking; safe for use by several threads."""
+
+    def __init__(self, network: Network, deployment: Deployment, endpoints: Endpoints) -> None:
+        self._network = network
+        self._deployment = deployment
+        self._endpoints = endpoints
+
+    def receipt_proof(self, anchor: Anchor) -> ChainStatement:
+        """The chain's part of an evidence file for this anchor, checked as an auditor will check it.
+
+        Raises:
+            ChainMismatch: the network's header rule does not lead to the block hash, or the receipts not to their root.
+            ChainUnavailable: no endpoint answers, or none keeps the block any more.
+        """
+        block = anchor.block
+        asked = hexadecimal(anchor.transaction_hash)
+        receipt = read_receipt(self._endpoints.ask("eth_getTransactionReceipt", asked))
+        if receipt is None or receipt.block_hash != block.hash:
+            raise ChainUnavailable(f"no endpoint keeps the anchoring transaction {asked}", block=block.number)
+        header = raw_header(self._network, self._endpoints, block.number, block.hash)
+        receipts = encoded_receipts(self._endpoints, block.hash)
+        index = receipt.transaction_index
+        if index >= len(receipts):
+            raise ChainUnavailable(f"the endpoint does not list every receipt of block {block.number}")
+        path = build_receipt_proof(receipts, index)
+        try:
+            verify_receipt_proof(receipts_root(header), index, path)
+        except ProofInvalid as cause:
+            raise ChainMismatch(
+                f"the receipts of block {block.number} do not lead to their root in its header", block=block.number
+            ) from cause
+        return ChainStatement(
+            chain_id=self._network.chain_id,
+            contract=self._deployment.address("Anchors"),
+            block_number=block.number,
+            header=header,
+            receipt_index=index,
+            receipt_path=tuple(path),
+        )

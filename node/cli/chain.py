@@ -1,0 +1,146 @@
+"""`kiteline chain`: run the embedded chain, deploy the contracts, admit members, look, anchor now."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kiteline.exchange.v1 import department_pb2 as pb
+from node.cli.connection import connected
+from node.cli.output import Exit, table
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
+from node.errors import ConfigurationInvalid
+
+app = typer.Typer(no_args_is_help=True, help="The consortium's chain.")
+ROOT = Path(__file__).resolve().parent.parent.parent
+STOP_SECONDS = 10
+
+
+@app.command(epilog="Example: kiteline chain up --network network_configs/embedded/network.toml --state chain")
+def up(
+    network: Annotated[Path, typer.Option(help="Network file.", exists=True, dir_okay=False)],
+    state: Annotated[Path, typer.Option(help="Directory that keeps the chain's state.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8545,
+    as_json: JSONOption = False,
+) -> None:
+    """Run the network's engine on this machine until interrupted, with its state on disk."""
+    with reporting(as_json=as_json) as output:
+        document = tomllib.loads(network.read_text(encoding="utf-8"))
+        engine = document.get("engine")
+        if not isinstance(engine, dict):
+            raise ConfigurationInvalid(f"{network} has no [engine]; this network is not run by one machine")
+        program = ROOT / str(engine["program"])
+        if not program.exists():
+            raise ConfigurationInvalid(f"{program} is not installed; run `make setup`")
+        state.mkdir(parents=True, exist_ok=True)
+        values = {"port": str(port), "chain_id": str(document["chain_id"]), "state": str(state / "state.json")}
+        arguments = [str(argument).format(**values) for argument in engine["arguments"]]
+        output.note(f"{document['name']} on port {port}; Ctrl-C stops it")
+        child = subprocess.Popen([str(program), *arguments])
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            child.terminate()
+            code = child.wait(STOP_SECONDS)
+        if code not in {0, -signal.SIGTERM, -signal.SIGINT}:
+            raise typer.Exit(Exit.UNAVAILABLE)
+
+
+@app.command(epilog="Example: kiteline chain deploy --founder civil/admission.json --config civil/kiteline.toml")
+def deploy(
+    founder: Annotated[list[Path], typer.Option(help="Admission file of a founding member; may be repeated.")],
+    threshold: Annotated[int, typer.Option(min=1, help="Approvals that a change of membership needs.")] = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Put the consortium's contracts on the chain and write the file that every member needs."""
+    with reporting(as_json=as_json) as output:
+        from node.app.consortium import deploy_consortium  # noqa: PLC0415 - web3 takes a second to import
+
+        settings = settings_of(config)
+        file = deploy_consortium(settings, passphrase(), founder, threshold, _now_ms)
+        output.result({"contracts": str(file)})
+
+
+@app.command(epilog="Example: kiteline chain admit health/admission.json --config civil/kiteline.toml")
+def admit(
+    admission: Annotated[Path, typer.Argument(help="The member's admission file.", exists=True, dir_okay=False)],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Propose a member; with a threshold of one it is admitted at once. Authorities only."""
+    with reporting(as_json=as_json) as output:
+        from node.app.consortium import propose_member  # noqa: PLC0415 - likewise
+
+        proposal, transaction = propose_member(settings_of(config), passphrase(), admission, _now_ms)
+        output.result({"proposal": proposal, "transaction": transaction.hex()})
+
+
+@app.command(epilog="Example: kiteline chain approve 3 --config civil/kiteline.toml")
+def approve(
+    proposal: Annotated[int, typer.Argument(min=1, help="Number of the proposal.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Approve a proposal of another authority."""
+    with reporting(as_json=as_json) as output:
+        from node.app.consortium import approve_proposal  # noqa: PLC0415 - likewise
+
+        transaction = approve_proposal(settings_of(config), passphrase(), proposal, _now_ms)
+        output.result({"proposal": proposal, "transaction": transaction.hex()})
+
+
+@app.command(epilog="Example: kiteline chain status --json")
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
+    """Show how the node sees the chain."""
+    with reporting(as_json=as_json) as output, connected(config) as client:
+        answer = client.department.GetStatus(pb.GetStatusRequest())
+        document = {
+            "reachable": answer.chain_reachable,
+            "chain_id": answer.chain_id,
+            "block": answer.block_number,
+            "pending_transactions": answer.pending_transactions,
+            "log_entries": answer.log_size,
+            "anchored_entries": answer.anchored_size,
+        }
+        output.result(document)
+        if not answer.chain_reachable:
+            raise typer.Exit(Exit.UNAVAILABLE)
+
+
+@app.command(epilog="Example: kiteline chain anchor")
+def anchor(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
+    """Sign a checkpoint of the audit log and put it on the chain now rather than on schedule."""
+    with reporting(as_json=as_json) as output, connected(config) as client:
+        answer = client.department.AnchorNow(pb.AnchorNowRequest())
+        output.result({"checkpoint": answer.checkpoint_note.decode(), "transaction": answer.transaction_hash.hex()})
+
+
+@app.command(epilog="Example: kiteline chain trust --to trust.json")
+def trust(
+    to: Annotated[Path, typer.Option(help="File to write.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Write what this department's own node knows from the chain, for `kiteline verify --trust` on a machine without network."""
+    with reporting(as_json=as_json) as output:
+        from node.app.consortium import trust_document  # noqa: PLC0415 - likewise
+
+        document = trust_document(settings_of(config), passphrase(), _now_ms)
+        to.write_text(document.text, encoding="utf-8")
+        rows = [["members", document.members], ["blocks", document.blocks]]
+        output.result(
+            {"file": str(to), "members": document.members, "blocks": document.blocks},
+            table(f"Trust root {to}", ["what", "how many"], rows),
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,28 @@
+"""The command line's connection to the department's own node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from node.app.settings import load
+from node.cli.session import passphrase
+from node.rpc.certificates import TLSIdentity
+from node.rpc.client import Client
+from node.stores.key_store import CLIENT, TLS, open_tls
+
+_ANY = ("0.0.0.0:", "[::]:")
+
+
+@contextmanager
+def connected(config: Path) -> Iterator[Client]:
+    """A client of the node that a configuration describes, as the department's own program. Raises Refusals."""
+    settings = load(config)
+    own = open_tls(settings.keys_directory, CLIENT, passphrase())
+    certificate = (settings.keys_directory / f"{TLS}.cert.pem").read_bytes()
+    address = settings.listen
+    for wildcard in _ANY:
+        address = address.replace(wildcard, "127.0.0.1:")
+    with Client(address, certificate, TLSIdentity(own.certificate_pem, own.key_pem)) as client:
+        yield client

@@ -1,0 +1,44 @@
+"""The `kiteline` command, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from node.cli import asking, chain, offering, operating, proving, session
+
+app = typer.Typer(
+    name="kiteline",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Share data between departments under grants that everyone can check. Exit codes: 0 done, 1 refused, "
+    "2 wrong usage, 3 unreachable, 4 something does not hold, 70 a defect.",
+    pretty_exceptions_enable=False,
+)
+OPERATE, OFFER, ASK, PROVE = "Operate", "Offer", "Ask", "Prove"
+app.command(rich_help_panel=OPERATE, epilog=operating.init_epilog)(operating.init)
+app.command(rich_help_panel=OPERATE, epilog=operating.serve_epilog)(operating.serve)
+app.command(rich_help_panel=OPERATE, epilog="Example: kiteline status --json")(operating.status)
+app.command(rich_help_panel=OPERATE, epilog="Example: kiteline engines")(operating.engines)
+app.add_typer(chain.app, name="chain", rich_help_panel=OPERATE)
+app.command(rich_help_panel=OFFER, epilog=offering.publish_epilog)(offering.publish)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline grants")(offering.grants)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline decide 9b02… --approve")(offering.decide)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline revoke 9b02… --reason 'purpose changed'")(offering.revoke)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline explain 9b02…")(offering.explain)
+app.command(rich_help_panel=ASK, epilog="Example: kiteline catalogue villages --json")(offering.catalogue)
+app.command(rich_help_panel=ASK, epilog=asking.request_epilog)(asking.request)
+app.command(rich_help_panel=ASK, epilog=asking.fetch_epilog)(asking.fetch)
+app.command(rich_help_panel=ASK, epilog=asking.export_epilog)(asking.export)
+app.command(rich_help_panel=ASK, epilog=asking.query_epilog)(asking.query)
+app.command(rich_help_panel=PROVE, epilog=proving.trail_epilog)(proving.trail)
+app.command(rich_help_panel=PROVE, epilog=proving.evidence_epilog)(proving.evidence)
+app.command(rich_help_panel=PROVE, epilog=proving.verify_epilog)(proving.verify)
+
+
+def run() -> None:
+    """Entry point."""
+    session.run(app)
+
+
+if __name__ == "__main__":
+    run()

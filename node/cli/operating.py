@@ -1,0 +1,132 @@
+"""Commands of an operator: init, serve, status, engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crypto.credit_code import check_credit_code
+from crypto.engine import survey_engines
+from kiteline.exchange.v1 import department_pb2 as pb
+from node.app.admission import admission_document, parse_roles
+from node.app.initialise import initialise
+from node.app.logging import configure_logging
+from node.app.settings import FILE_NAME, Settings
+from node.cli.connection import connected
+from node.cli.output import Exit, table
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
+
+init_epilog = (
+    "Example: kiteline init civil --member-id 11370700004258746X --name 'Civil Affairs' --listen 127.0.0.1:7001 "
+    "--network network.toml --contracts contracts.toml"
+)
+serve_epilog = "Example: KITELINE_PASSPHRASE_FILE=/run/secrets/kiteline kiteline serve --config civil/kiteline.toml"
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Directory to make; must not exist or be empty.")],
+    member_id: Annotated[str, typer.Option(help="Unified social credit code of the department.")],
+    name: Annotated[str, typer.Option(help="Its name, for people.")],
+    listen: Annotated[str, typer.Option(help="host:port to serve on.")],
+    network: Annotated[Path, typer.Option(help="Network file of the chain.", exists=True, dir_okay=False)],
+    contracts: Annotated[Path, typer.Option(help="File with the consortium's contracts; may come later.")],
+    advertise: Annotated[str, typer.Option(help="host:port that others reach it under. Default: as --listen.")] = "",
+    roles: Annotated[str, typer.Option(help="department, authority, auditor; comma-separated.")] = "department",
+    metrics_listen: Annotated[str, typer.Option(help="host:port of the Prometheus page. Default: none.")] = "",
+    as_json: JSONOption = False,
+) -> None:
+    """Make a node's keys, certificates and configuration, and the admission file to hand to the consortium."""
+    with reporting(as_json=as_json) as output:
+        home = directory.resolve()
+        settings = Settings(
+            member_id=check_credit_code(member_id),
+            name=name,
+            listen=listen,
+            advertise=advertise or listen,
+            keys_directory=home / "keys",
+            data_directory=home / "data",
+            network_file=network.resolve(),
+            contracts_file=contracts.resolve(),
+            client_certificates=(home / "keys" / "client.cert.pem",),
+            metrics_listen=metrics_listen or None,
+        )
+        admission = initialise(home, settings, parse_roles(roles), passphrase(), os.urandom, _now_ms)
+        file = home / "admission.json"
+        file.write_text(json.dumps(admission_document(admission), ensure_ascii=False, indent=2) + "\n")
+        output.result({"member": member_id, "configuration": str(home / FILE_NAME), "admission": str(file)})
+        output.note("Hand admission.json to an authority of the consortium; start with `kiteline serve` once admitted.")
+
+
+def serve(
+    config: ConfigOption = DEFAULT_CONFIG,
+    json_logs: Annotated[bool, typer.Option("--json", help="Log one JSON object a line.")] = False,
+) -> None:
+    """Run the node until it is asked to stop (SIGTERM or Ctrl-C)."""
+    with reporting(as_json=False):
+        # grpc and web3 take a second to import; commands that do not serve should not pay for it.
+        from node.app.node import run_node  # noqa: PLC0415
+
+        settings = settings_of(config)
+        logger = configure_logging(as_json=json_logs or not sys.stderr.isatty())
+        run_node(settings, passphrase(), logger, clock=_now_ms, random=os.urandom)
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
+    """Describe the running node: member, engine, log, chain, datasets."""
+    with reporting(as_json=as_json) as output, connected(config) as client:
+        answer = client.department.GetStatus(pb.GetStatusRequest())
+        output.result(
+            {
+                "member": answer.member_id,
+                "name": answer.member_name,
+                "version": answer.version,
+                "engine": answer.engine,
+                "listens_on": answer.listen_address,
+                "uptime": str(timedelta(seconds=answer.uptime_seconds)),
+                "log_entries": answer.log_size,
+                "log_root": answer.log_root.hex(),
+                "anchored_entries": answer.anchored_size,
+                "chain_reachable": answer.chain_reachable,
+                "chain_id": answer.chain_id,
+                "block": answer.block_number,
+                "pending_transactions": answer.pending_transactions,
+                "datasets": answer.dataset_count,
+                "records": answer.record_count,
+            }
+        )
+        if not answer.chain_reachable:
+            raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def engines(
+    measure: Annotated[bool, typer.Option(help="Measure each engine for about a second.")] = True,
+    as_json: JSONOption = False,
+) -> None:
+    """List the cryptographic engines, whether each passes its self-tests here, and its figures."""
+    with reporting(as_json=as_json) as output:
+        from node.app.engine_figures import figures  # noqa: PLC0415 - only this command measures
+
+        documents: list[dict[str, object]] = []
+        for report in survey_engines():
+            document: dict[str, object] = {"engine": report.name, "usable": report.usable, "why": report.why}
+            if report.engine is not None and measure:
+                document |= figures(report.engine, time.perf_counter)
+            documents.append(document)
+        columns = list(dict.fromkeys(name for document in documents for name in document))
+        rows = [[_figure(document.get(column, "")) for column in columns] for document in documents]
+        output.result({"engines": documents}, table("Engines", [name.replace("_", " ") for name in columns], rows))
+
+
+def _figure(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,96 @@
+"""Commands of an auditor: trail, evidence, verify. `verify` opens one file and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.trust import read_trust
+from audit.verify import TrustRoot, verify_evidence
+from crypto.engine import load_engine
+from kiteline.exchange.v1 import department_pb2 as pb
+from node.cli.connection import connected
+from node.cli.output import Exit, escape, table
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, hex_id, reporting
+
+trail_epilog = "Example: kiteline trail 9b02…"
+evidence_epilog = "Example: kiteline evidence --member 113707000042587413 --index 12 --to delivery.evidence"
+
+
+def trail(
+    grant: Annotated[str, typer.Argument(help="The grant, 64 hexadecimal digits.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Show every step of a grant from both sides' logs, each proven, and name gaps and contradictions."""
+    with reporting(as_json=as_json) as output, connected(config) as client:
+        answer = client.department.GetTrail(pb.GetTrailRequest(grant_id=hex_id(grant, "grant")))
+        steps = [
+            {
+                "member": step.member_id,
+                "index": step.index,
+                "time": datetime.fromtimestamp(step.time_milliseconds / 1_000, UTC).isoformat(timespec="milliseconds"),
+                "event": step.event,
+                "outcome": step.outcome,
+                "actor": step.actor,
+                "sequence": step.sequence,
+                "proven": step.proven,
+                "note_digest": step.note_digest.hex(),
+            }
+            for step in answer.steps
+        ]
+        findings = list(answer.findings)
+        holds = not findings and all(step.proven for step in answer.steps)
+        columns = ["time", "member", "index", "event", "outcome", "sequence", "proven"]
+        drawn = table(f"Trail of {grant}", columns, [[step[column] for column in columns] for step in steps])
+        output.result({"grant": grant, "steps": steps, "findings": findings, "holds": holds}, drawn)
+        if not as_json:
+            for finding in findings:
+                output.people.print(f"[bold red]finding[/] {escape(finding)}")
+            if holds:
+                output.people.print("[green]every step is proven, both sides agree, nothing is missing[/]")
+        if not holds:
+            raise typer.Exit(Exit.DOES_NOT_HOLD)
+
+
+def evidence(
+    member: Annotated[str, typer.Option(help="Whose log: the member's credit code.")],
+    index: Annotated[int, typer.Option(min=0, help="Index of the entry, as the trail gives it.")],
+    to: Annotated[Path, typer.Option(help="File to write.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Save the evidence file of one log entry, to be verified offline."""
+    with reporting(as_json=as_json) as output, connected(config) as client:
+        answer = client.department.GetMemberEvidence(pb.GetMemberEvidenceRequest(member_id=member, index=index))
+        to.write_bytes(answer.evidence)
+        output.result({"member": member, "index": index, "bytes": len(answer.evidence), "file": str(to)})
+
+
+verify_epilog = "Example: kiteline verify receipt.evidence --trust trust.json"
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="Evidence file.", exists=True, dir_okay=False)],
+    trust: Annotated[
+        Path | None, typer.Option(help="What you know from elsewhere, from `kiteline chain trust`.")
+    ] = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Verify an evidence file offline: opens this file, and the trust file if you give one, and nothing else."""
+    with reporting(as_json=as_json) as output:
+        report = verify_evidence(load_engine(), file.read_bytes(), read_trust(trust) if trust else TrustRoot())
+        links = [asdict(link) for link in report.links]
+        rows = [
+            ["holds" if link.holds else "DOES NOT HOLD", link.name, link.says, link.rests_on] for link in report.links
+        ]
+        output.result(
+            {"file": str(file), "holds": report.holds, "links": links},
+            table(f"Evidence {file}", ["verdict", "link", "what it says", "rests on"], rows),
+        )
+        if not report.holds:
+            raise typer.Exit(Exit.DOES_NOT_HOLD)

@@ -1,0 +1,93 @@
+"""What every command shares: which node, how results are shown, how errors end the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from crypto.errors import Refusal
+from node.app.settings import FILE_NAME, Settings, load
+from node.cli.output import Exit, Output, debugging
+from node.errors import ConfigurationInvalid
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="KITELINE_CONFIG",
+        help="The node's configuration file.",
+        show_default=True,
+    ),
+]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
+DEFAULT_CONFIG = Path(FILE_NAME)
+
+
+@contextmanager
+def reporting(*, as_json: bool) -> Iterator[Output]:
+    """Run a command's body: refusals are shown with their remedy and end in their exit code."""
+    output = Output(as_json=as_json)
+    try:
+        yield output
+    except Refusal as refusal:
+        raise typer.Exit(output.refusal(refusal)) from refusal
+    except KeyboardInterrupt as interrupt:
+        output.note("interrupted")
+        raise typer.Exit(Exit.INTERRUPTED) from interrupt
+    except BrokenPipeError as gone:
+        _close_quietly()
+        raise typer.Exit(Exit.DONE) from gone
+
+
+def settings_of(path: Path) -> Settings:
+    """The settings, read and validated."""
+    return load(path)
+
+
+def passphrase() -> bytes:
+    """The key files' passphrase: from the file that KITELINE_PASSPHRASE_FILE names, else from KITELINE_PASSPHRASE."""
+    file = os.environ.get("KITELINE_PASSPHRASE_FILE")
+    if file:
+        try:
+            text = Path(file).read_bytes()
+        except OSError as cause:
+            raise ConfigurationInvalid(f"the passphrase file cannot be read: {cause.strerror}") from cause
+        value = text.removesuffix(b"\n")
+    else:
+        value = os.environ.get("KITELINE_PASSPHRASE", "").encode()
+    if not value:
+        raise ConfigurationInvalid("no passphrase: set KITELINE_PASSPHRASE_FILE or KITELINE_PASSPHRASE")
+    return value
+
+
+def hex_id(text: str, what: str) -> bytes:
+    """A 32-byte id typed as 64 hexadecimal digits."""
+    if len(text) != 64 or any(char not in "0123456789abcdef" for char in text):  # noqa: PLR2004 - 32 bytes in hex
+        raise typer.BadParameter(f"a {what} is 64 lower-case hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def run(app: Callable[[], object]) -> NoReturn:
+    """Run the program; a defect ends with one sentence, and a traceback only where KITELINE_DEBUG=1 asks for it."""
+    try:
+        app()
+    except SystemExit:
+        raise
+    except Exception as defect:
+        if debugging():
+            raise
+        sys.stderr.write(f"INTERNAL {type(defect).__name__}: {defect}\n  Set KITELINE_DEBUG=1 and report the trace.\n")
+        sys.exit(Exit.DEFECT)
+    sys.exit(Exit.DONE)
+
+
+def _close_quietly() -> None:
+    """Standard output's reader went away; keep the interpreter from complaining about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

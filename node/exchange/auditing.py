@@ -1,0 +1,122 @@
+"""What others may read of this node's log: auditors everything, a side of a grant what is about it. Reading is logged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from audit.checkpoint import log_id
+from audit.entry import parse_entry
+from audit.evidence import Evidence, KeyStatement
+from crypto.errors import EncodingInvalid, Refusal
+from crypto.notes import parse_note
+from node.errors import EntryUnknown, NotAnAuditor, NotAnchored, RangeInvalid
+from node.exchange.context import Context, audit_origin
+from node.exchange.heads import signed_head
+from node.exchange.journal import Step
+from node.model.chain import Anchor, Member, Role
+from node.model.events import Event, check_subject, member_subject
+from node.ports import ChainProofs
+
+
+class Auditing:
+    """Reads this node's log for a caller that the transport has identified."""
+
+    def __init__(self, context: Context, proofs: ChainProofs) -> None:
+        self._context = context
+        self._proofs = proofs
+        self._log_id = log_id(audit_origin(context.member_id))
+
+    async def checkpoint(self, caller: Member) -> tuple[bytes, bytes]:
+        """The head signed now, and the newest anchored checkpoint, empty if there is none."""
+        await self._admit(caller, member_subject(self._context.member_id))
+        note, _ = await signed_head(self._context)
+        found = self._covering(0)
+        return note, found[1] if found is not None else b""
+
+    async def entries(self, caller: Member, subject: str) -> tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]:
+        """A checkpoint note, and (index, entry, inclusion path under it) of each entry about a subject."""
+        await self._admit(caller, check_subject(subject))
+        note, head = await signed_head(self._context)
+        return note, await asyncio.to_thread(self._entries, subject, head.size)
+
+    async def consistency(self, caller: Member, old_size: int, new_size: int) -> Sequence[bytes]:
+        """The consistency path between two sizes. Raises RangeInvalid."""
+        await self._admit(caller, member_subject(self._context.member_id))
+        try:
+            return await asyncio.to_thread(self._context.tree.consistency, old_size, new_size)
+        except EncodingInvalid as cause:
+            raise RangeInvalid(str(cause)) from cause
+
+    async def evidence(self, caller: Member, index: int) -> bytes:
+        """The evidence file of an entry. Raises EntryUnknown, NotAnchored, ChainUnavailable."""
+        context = self._context
+        await self._admit(caller, member_subject(context.member_id))
+        if not 0 <= index < context.tree.size:
+            raise EntryUnknown(f"the log has {context.tree.size} entries")
+        found = self._covering(index + 1)
+        if found is None:
+            raise NotAnchored("no checkpoint that covers the entry is on the chain yet")
+        anchor, note = found
+        chain = await asyncio.to_thread(self._proofs.receipt_proof, anchor)
+        raw = await asyncio.to_thread(context.log.entry, index)
+        return Evidence(
+            index=index,
+            entry=raw,
+            path=tuple(context.tree.inclusion(index, anchor.size)),
+            checkpoint=note,
+            keys=tuple(self._keys(raw)),
+            chain=chain,
+        ).to_bytes()
+
+    def _entries(self, subject: str, size: int) -> list[tuple[int, bytes, list[bytes]]]:
+        context = self._context
+        indices = [index for index in context.ledger.entries_about(subject) if index < size]
+        return [(index, context.log.entry(index), context.tree.inclusion(index, size)) for index in indices]
+
+    def _covering(self, size: int) -> tuple[Anchor, bytes] | None:
+        """The newest anchor of at least `size` entries whose checkpoint this node can show."""
+        for anchor in reversed(self._context.view.anchors(self._log_id)):
+            if anchor.size < size:
+                return None
+            note = self._context.ledger.checkpoint(anchor.note_digest)
+            if note is not None:
+                return anchor, note
+        return None
+
+    def _keys(self, raw: bytes) -> list[KeyStatement]:
+        """Every key of this member and of whoever signed the entry's note."""
+        signers = {self._context.member_id}
+        note = parse_entry(raw).note
+        if note is not None:
+            signers |= {line.name for line in parse_note(note).signatures}
+        members = [member for name in sorted(signers) if (member := self._context.view.member(name)) is not None]
+        return [
+            KeyStatement(
+                member.member_id,
+                epoch.epoch,
+                epoch.signing_key.to_bytes(),
+                epoch.since_time,
+                epoch.compromised_since,
+            )
+            for member in members
+            for epoch in member.epochs
+        ]
+
+    async def _admit(self, caller: Member, subject: str) -> None:
+        """Let in an auditor, this department, and each side of the grant asked about; log it either way."""
+        try:
+            if not caller.is_active:
+                raise NotAnAuditor("the member is not active")
+            is_own = caller.member_id == self._context.member_id
+            if not is_own and Role.AUDITOR not in caller.roles and not self._is_side(caller, subject):
+                raise NotAnAuditor("this member has not the auditor's role and is no side of that grant")
+        except Refusal as refusal:
+            await self._context.journal.record_refusal(Event.AUDIT_READ, caller.member_id, subject, refusal)
+            raise
+        await self._context.journal.record(Step(Event.AUDIT_READ, caller.member_id, subject))
+
+    def _is_side(self, caller: Member, subject: str) -> bool:
+        kind, _, name = subject.partition(":")
+        grant = self._context.view.grant(bytes.fromhex(name)) if kind == "grant" else None
+        return grant is not None and caller.member_id in {grant.requester_id, grant.provider_id}

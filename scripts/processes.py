@@ -1,0 +1,109 @@
+"""Child processes that never outlive their parent, and ports that are free."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.05
+_LIBC = ctypes.CDLL(None)
+
+
+class ProcessFailed(RuntimeError):
+    """A child ended, or did not become ready in time; the message carries the end of its log."""
+
+
+class Child:
+    """One long-running process with its output in a file."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._log = log
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call; the child must not outlive us
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait for a condition; raise ProcessFailed with the log's end if the child ends or the time is over."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.running:
+                raise ProcessFailed(f"{self.name} ended with code {self._process.returncode}:\n{self.log_end()}")
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{self.name} was not ready within {seconds:.0f} s:\n{self.log_end()}")
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, seconds: float = 20.0) -> int:
+        """Ask it to end, insist after `seconds`; gives its exit code."""
+        if self.running:
+            self._process.terminate()
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def resident_peak_bytes(self) -> int:
+        """The most memory that it held at once (VmHWM); 0 where the system does not say."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return 0
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1_024
+        return 0
+
+    def log_end(self, lines: int = 20) -> str:
+        """The last lines of its log."""
+        try:
+            return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago on the loopback interface."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on a loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(_POLL_SECONDS)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _die_with_parent() -> None:
+    """In the child: have the kernel end it when the parent dies, however the parent dies."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

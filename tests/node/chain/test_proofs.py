@@ -1,0 +1,71 @@
+"""An anchor's proof from a real chain holds for the offline verifier."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from audit.anchor_event import anchor_events
+from audit.receipt_proof import block_hash, receipts_root, verify_receipt_proof
+from node.chain.adapter import Chain
+from node.errors import ChainUnavailable
+from node.ports import ChainProofs, ChainView, ChainWriter
+from tests.support.consortium import Consortium
+
+DIGEST = b"\7" * 32
+
+
+def test_each_anchor_of_a_full_block_is_proven(chain: Chain, consortium: Consortium) -> None:
+    """Twenty transactions in one block, so that the tree of receipts has branches."""
+    logs = [os.urandom(32) for _ in range(20)]
+    anvil = consortium.anvil
+    anvil.rpc("evm_setAutomine", False)  # noqa: FBT003 (JSON-RPC's own parameter)
+    threads = [
+        threading.Thread(target=chain.writer.anchor, args=(log, place + 1, DIGEST, log))
+        for place, log in enumerate(logs)
+    ]
+    for thread in threads:
+        thread.start()
+    while int(anvil.rpc("txpool_status")["pending"], 16) < len(logs):
+        pass
+    anvil.mine()
+    for thread in threads:
+        thread.join(20)
+    places = set()
+    for place, log in enumerate(logs):
+        anchor = chain.view.newest_anchor(log)
+        assert anchor is not None
+        statement = chain.proofs.receipt_proof(anchor)
+        assert block_hash(statement.header) == anchor.block.hash
+        receipt = verify_receipt_proof(receipts_root(statement.header), statement.receipt_index, statement.receipt_path)
+        (event,) = anchor_events(receipt)
+        assert (event.contract, event.log_id, event.member_id, event.size, event.root, event.note_digest) == (
+            consortium.deployment.address("Anchors"),
+            log,
+            consortium.members[0].member_id,
+            place + 1,
+            DIGEST,
+            log,
+        )
+        places.add(statement.receipt_index)
+    assert places == set(range(len(logs)))
+
+
+def test_an_anchor_that_is_on_no_chain_cannot_be_proven(chain: Chain) -> None:
+    log = os.urandom(32)
+    chain.writer.anchor(log, 1, DIGEST, DIGEST)
+    anchor = chain.view.newest_anchor(log)
+    assert anchor is not None
+    with pytest.raises(ChainUnavailable):
+        chain.proofs.receipt_proof(replace(anchor, transaction_hash=os.urandom(32)))
+
+
+def test_the_adapter_is_what_the_exchange_asks_for(chain: Chain) -> None:
+    """The type checker proves it; this keeps the statement where it looks."""
+    view: ChainView = chain.view
+    writer: ChainWriter = chain.writer
+    proofs: ChainProofs = chain.proofs
+    assert (view, writer, proofs) == (chain.view, chain.writer, chain.proofs)

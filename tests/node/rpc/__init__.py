@@ -1,0 +1,1 @@
+"""Tests of the node's gRPC side, over real connections on the loopback."""
