@@ -176,6 +176,15 @@ def multiply(scalar: int, point: tuple[int, int]) -> tuple[int, int]:
     return x * inverse * inverse % P, y * inverse * inverse * inverse % P
 
 
+def add(left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int] | None:
+    """The sum of two points; None for the point at infinity."""
+    x, y, z = _add((*left, 1), (*right, 1))
+    if z == 0:
+        return None
+    inverse = pow(z, -1, P)
+    return x * inverse * inverse % P, y * inverse * inverse * inverse % P
+
+
 def _double(point: tuple[int, int, int]) -> tuple[int, int, int]:
     x, y, z = point
     if z == 0:

@@ -62,7 +62,8 @@ def main() -> int:
     parser.add_argument("--rows", choices=["weifang", "all"], default="weifang")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
-    console = Console(highlight=False)
+    # Wide enough for the table where there is no terminal to ask.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     story = Story(console)
     shutil.rmtree(HOME, ignore_errors=True)
     try:
@@ -126,6 +127,13 @@ def _exchange(story: Story, consortium: LocalConsortium, where: list[str]) -> No
             "the answer equals the source and is proven",
             holds=answer["proven"] and list(answer["record"].values()) == first,
         )
+    _audit(story, consortium, grant)
+    story.rows.append(("files", str(HOME), 0.0, ""))
+    story.rows.append(("plaintext", str(Path(fetched["file"]).relative_to(HOME)), 0.0, ""))
+    story.rows.append(("engine", status["engine"], 0.0, ""))
+
+
+def _audit(story: Story, consortium: LocalConsortium, grant: str) -> None:
     with story.step("both sides anchor their logs"):
         consortium.kiteline(CIVIL_AFFAIRS, "chain", "anchor")
         consortium.kiteline(HEALTH, "chain", "anchor")
@@ -138,16 +146,14 @@ def _exchange(story: Story, consortium: LocalConsortium, where: list[str]) -> No
         receipt = next(step for step in trail["steps"] if step["event"] == "RECEIPT_RECEIVED")
         options = ["--member", receipt["member"], "--index", str(receipt["index"]), "--to", str(evidence)]
         consortium.kiteline(AUDIT, "evidence", *options)
-        verdict = consortium.kiteline(None, "verify", str(evidence))
+        trust = HOME / "trust.json"
+        consortium.kiteline(AUDIT, "chain", "trust", "--to", str(trust))
+        verdict = consortium.kiteline(None, "verify", str(evidence), "--trust", str(trust))
         told["shown"] = f"{len(verdict['links'])} links hold"
         story.check("the evidence file holds offline", holds=verdict["holds"])
-    for name, node in [*consortium.nodes.items(), ("chain", consortium.chain)]:
-        if node is not None and name != "chain":
-            peak = node.resident_peak_bytes()
-            story.check(f"{name}: {peak / MEGABYTE:.0f} MB resident at most", holds=0 < peak < MEMORY_LIMIT)
-    story.rows.append(("files", str(HOME), 0.0, ""))
-    story.rows.append(("plaintext", fetched["file"], 0.0, ""))
-    story.rows.append(("engine", status["engine"], 0.0, ""))
+    for name, node in consortium.nodes.items():
+        peak = node.resident_peak_bytes()
+        story.check(f"{name}: {peak / MEGABYTE:.0f} MB resident at most", holds=0 < peak < MEMORY_LIMIT)
 
 
 def _source_rows(where: list[str]) -> Iterator[list[str]]:

@@ -158,5 +158,5 @@ def _edit(path: Path, change: object) -> None:
     environment = lmdb.open(str(path / "epochs" / "0000"), max_dbs=8, map_size=SMALL_MAP, lib_version=LIB_VERSION)
     head = environment.open_db(b"head")
     with environment.begin(write=True) as transaction:
-        transaction.put(b"head", change(bytes(transaction.get(b"head", db=head))), db=head)  # type: ignore[operator]  # a lambda of the tests above
+        transaction.put(b"head", change(transaction.get(b"head", db=head)), db=head)  # type: ignore[operator]  # a lambda of the tests above
     environment.close()

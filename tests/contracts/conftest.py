@@ -66,7 +66,9 @@ def outsider() -> Member:
 
 
 @pytest.fixture
-def world(web3: Web3, gas: dict[str, list[int]], first: Member, second: Member, third: Member, auditor: Member) -> World:
+def world(
+    web3: Web3, gas: dict[str, list[int]], first: Member, second: Member, third: Member, auditor: Member
+) -> World:
     """The contracts, founded by two authorities, a department and an auditor; two approvals carry a proposal."""
     made = World(web3, gas)
     made.found([first, second, third, auditor], 2)

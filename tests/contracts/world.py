@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from eth_abi.abi import decode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_typing import ABIError, ABIEvent, HexStr
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from web3 import Web3
 from web3.contract import Contract
@@ -46,7 +47,13 @@ class Member:
     def keys(self) -> KeySet:
         """Struct KeySet."""
         number = self.id[16:18]
-        return (b"\4" + number * 32, b"\4" + number[::-1] * 32, self.account.address, b"\x30\x03" + number, self.endpoint)
+        return (
+            b"\4" + number * 32,
+            b"\4" + number[::-1] * 32,
+            self.account.address,
+            b"\x30\x03" + number,
+            self.endpoint,
+        )
 
     @property
     def admission(self) -> Words:
@@ -68,7 +75,7 @@ def member_id(code: str) -> bytes:
     return code.encode("ascii").ljust(32, b"\0")
 
 
-class Refused(Exception):  # noqa: N818 (named for what happened)
+class Refused(Exception):
     """A contract refused a transaction. `error`: its name and values."""
 
     def __init__(self, error: tuple[Any, ...]) -> None:
@@ -131,7 +138,7 @@ class World:
             entry = next(
                 entry
                 for entry in ABIS[name]
-                if entry["type"] == "event" and event_abi_to_log_topic(entry) == log["topics"][0]
+                if entry["type"] == "event" and event_abi_to_log_topic(cast("ABIEvent", entry)) == log["topics"][0]
             )
             arguments = self.contracts[name].events[entry["name"]]().process_log(log)["args"]
             found.append((entry["name"], *(_plain(arguments[item["name"]]) for item in entry["inputs"])))
@@ -143,11 +150,11 @@ class World:
             "nonce": self.web3.eth.get_transaction_count(by.account.address),
             "gas": GAS,
             "gasPrice": Web3.to_wei(NO_GAS_PRICE, "wei"),
-            "data": data,
+            "data": HexStr(data),
         }
         if to is not None:
             transaction["to"] = to
-        signed = by.account.sign_transaction(dict(transaction))
+        signed = by.account.sign_transaction(cast("dict[str, Any]", transaction))
         sent = self.web3.eth.send_raw_transaction(signed.raw_transaction)
         receipt = self.web3.eth.wait_for_transaction_receipt(sent, timeout=20, poll_latency=0.01)
         if receipt["status"] == 1:
@@ -155,7 +162,7 @@ class World:
             return receipt
         if receipt["logs"]:
             raise AssertionError("a refused transaction left events")
-        again: TxParams = {"from": by.account.address, "data": data, "gas": GAS}
+        again: TxParams = {"from": by.account.address, "data": HexStr(data), "gas": GAS}
         if to is not None:
             again["to"] = to
         try:
@@ -170,7 +177,7 @@ def decode_error(refusal: ContractCustomError) -> tuple[Any, ...]:
     data = bytes.fromhex(str(refusal.data).removeprefix("0x"))
     for entries in ABIS.values():
         for entry in entries:
-            if entry["type"] == "error" and function_abi_to_4byte_selector(entry) == data[:4]:
+            if entry["type"] == "error" and function_abi_to_4byte_selector(cast("ABIError", entry)) == data[:4]:
                 return (entry["name"], *decode([item["type"] for item in entry["inputs"]], data[4:]))
     raise AssertionError(f"an error that no contract declares: {refusal.data}")
 

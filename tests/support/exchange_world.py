@@ -11,18 +11,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from audit.evidence import ChainStatement
 from crypto.engine import Engine, load_engine
 from crypto.errors import EncodingInvalid, Refusal
 from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
-from node.errors import PeerUnavailable
+from node.errors import ChainUnavailable, PeerUnavailable
+from node.exchange.auditing import Auditing
 from node.exchange.context import Context, Limits
 from node.exchange.granting import Granting, Wish
 from node.exchange.ledger import Ledger
 from node.exchange.provider import Provider
 from node.exchange.publishing import Offer
 from node.exchange.requester import Requester
-from node.model.chain import KeyEpoch, Member, MemberStatus, Role, SharingType
+from node.exchange.tracing import Tracing
+from node.model.chain import Anchor, KeyEpoch, Member, MemberStatus, Role, SharingType
 from node.model.grants import Terms
 from node.model.lines import FieldDescription
 from node.model.results import FetchProgress
@@ -234,6 +237,13 @@ class MemoryPeers:
         return MemoryPeer(self._world.nodes[member_id], self._caller_id, self._world.wire)
 
 
+class NoProofs:
+    """A chain without blocks has no headers to prove anything with."""
+
+    def receipt_proof(self, anchor: Anchor) -> ChainStatement:
+        raise ChainUnavailable(f"the chain in memory keeps no block {anchor.block.number}")
+
+
 class Node:
     """One member's node: a disk that stays, and a process that can be killed."""
 
@@ -277,6 +287,8 @@ class Node:
         self.provider = Provider(self.context)
         self.requester = Requester(self.context)
         self.granting = Granting(self.context)
+        self.auditing = Auditing(self.context, NoProofs())
+        self.tracing = Tracing(self.context, self.auditing)
 
     def limit(self, **changes: int) -> None:
         """Start again under other limits."""

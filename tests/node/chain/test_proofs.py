@@ -22,7 +22,7 @@ def test_each_anchor_of_a_full_block_is_proven(chain: Chain, consortium: Consort
     """Twenty transactions in one block, so that the tree of receipts has branches."""
     logs = [os.urandom(32) for _ in range(20)]
     anvil = consortium.anvil
-    anvil.rpc("evm_setAutomine", False)  # noqa: FBT003 (JSON-RPC's own parameter)
+    anvil.rpc("evm_setAutomine", False)
     threads = [
         threading.Thread(target=chain.writer.anchor, args=(log, place + 1, DIGEST, log))
         for place, log in enumerate(logs)

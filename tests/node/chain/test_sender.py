@@ -196,7 +196,7 @@ def test_an_outage_while_waiting_is_not_read_as_absence(consortium: Consortium, 
     )
     impatient.view.refresh()
     before = transactions(consortium)
-    consortium.anvil.rpc("evm_setAutomine", False)  # noqa: FBT003 (JSON-RPC's own parameter)
+    consortium.anvil.rpc("evm_setAutomine", False)
     with pytest.raises(ChainUnavailable, match="journaled and may still be mined"):
         impatient.writer.anchor(log, 1, DIGEST, DIGEST)
     with pytest.raises(ChainUnavailable, match="journaled and may still be mined"):
@@ -265,7 +265,7 @@ def test_another_call_of_the_same_purpose_waits_for_the_first(chain: Chain, cons
 def test_a_revert_in_a_block_is_told_with_the_contracts_error(chain: Chain, consortium: Consortium) -> None:
     """Two heads of one size are sent without a rehearsal between them; the chain mines one and reverts the other."""
     log = os.urandom(32)
-    consortium.anvil.rpc("evm_setAutomine", False)  # noqa: FBT003 (JSON-RPC's own parameter)
+    consortium.anvil.rpc("evm_setAutomine", False)
     refused: list[TransactionRefused] = []
 
     def second() -> None:
@@ -308,7 +308,7 @@ def test_a_market_network_is_paid_and_a_price_left_behind_is_raised(tmp_path: Pa
         chain = consortium.open(consortium.members[0], tmp_path / "first")
         chain.view.refresh()
         log = os.urandom(32)
-        anvil.rpc("evm_setAutomine", False)  # noqa: FBT003 (JSON-RPC's own parameter)
+        anvil.rpc("evm_setAutomine", False)
         chain.sender._deadline_ms = 0
         with pytest.raises(ChainUnavailable):
             chain.writer.anchor(log, 1, DIGEST, DIGEST)

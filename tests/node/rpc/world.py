@@ -287,10 +287,10 @@ class Records:
 
     kept: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def info(self, event: str, /, **fields: Any) -> None:  # noqa: ANN401  # as structlog declares it
+    def info(self, event: str, *args: Any, **fields: Any) -> None:  # noqa: ANN401  # as structlog declares it
         self.kept.append((event, fields))
 
-    def exception(self, event: str, /, **fields: Any) -> None:  # noqa: ANN401  # likewise
+    def exception(self, event: str, *args: Any, **fields: Any) -> None:  # noqa: ANN401  # likewise
         self.kept.append((event, fields))
 
 
