@@ -130,6 +130,14 @@ class AuditLog:
         """Append a batch and wait until it is durable; gives the first entry's index."""
         return self.submit_many(list(entries)).result()
 
+    @staticmethod
+    def reader(store: TreeStore, start: int = 0) -> Iterator[bytes]:
+        """The entries of a log's store from `start` on; the store may be opened for reading, beside its writer."""
+        for first, count, blob in store.segments(start, store.size):
+            packed = _unpack(blob, count)
+            for index in range(max(start - first, 0), count):
+                yield packed[index]
+
     def entry(self, index: int) -> bytes:
         """One entry."""
         first, count, blob = self.tree.segment_at(index)

@@ -74,7 +74,7 @@ class LocalConsortium:
         passphrase_file = directory / "passphrase"
         passphrase_file.touch(mode=0o600)
         passphrase_file.write_text(secrets.token_urlsafe(24), encoding="ascii")
-        self._environment = {"KITELINE_PASSPHRASE_FILE": str(passphrase_file), **(environment or {})}
+        self.environment = {"KITELINE_PASSPHRASE_FILE": str(passphrase_file), **(environment or {})}
         self.chain_port = 0
         self.chain: Child | None = None
         self.nodes: dict[str, Child] = {}
@@ -116,7 +116,7 @@ class LocalConsortium:
         home.mkdir(exist_ok=True)
         command = self._command("chain", "up", "--network", str(NETWORK), "--state", str(home))
         self.chain = Child(
-            "chain", [*command, "--port", str(self.chain_port)], self.directory / "chain.log", self._environment
+            "chain", [*command, "--port", str(self.chain_port)], self.directory / "chain.log", self.environment
         )
         self.chain.wait_until(lambda: accepts(self.chain_port), READY_SECONDS)
 
@@ -126,7 +126,7 @@ class LocalConsortium:
             member.slug,
             self._command("serve", "--config", str(self.config(member))),
             self.directory / f"{member.slug}.log",
-            self._environment,
+            self.environment,
         )
         self.nodes[member.slug] = node
         node.wait_until(lambda: accepts(self._ports[member.slug]), READY_SECONDS)
@@ -164,7 +164,7 @@ class LocalConsortium:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=None if show else subprocess.PIPE,
-            env={**os.environ, **self._environment},
+            env={**os.environ, **self.environment},
             timeout=seconds,
             check=False,
         )

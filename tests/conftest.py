@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import node.chain  # noqa: F401 - before any test imports web3: it keeps the recursion limit
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -44,14 +44,14 @@ def deploy_consortium(
 
 def propose_member(settings: Settings, passphrase: bytes, admission: Path, clock: Clock) -> tuple[int, bytes]:
     """Propose a member; gives the proposal's number and the transaction."""
-    with _governing(settings, passphrase, clock) as chain:
+    with governing(settings, passphrase, clock) as chain:
         proposal, mined = chain.governance.propose_admission(read_admission(admission))
         return proposal, mined.transaction_hash
 
 
 def approve_proposal(settings: Settings, passphrase: bytes, proposal: int, clock: Clock) -> bytes:
     """Approve a proposal; gives the transaction."""
-    with _governing(settings, passphrase, clock) as chain:
+    with governing(settings, passphrase, clock) as chain:
         return chain.governance.approve(proposal).transaction_hash
 
 
@@ -67,7 +67,7 @@ class TrustDocument:
 def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> TrustDocument:
     """What the chain says, read by this department itself: every member's keys, and every block with an anchor."""
     deployment = load_deployment(settings.contracts_file)
-    with _governing(settings, passphrase, clock) as chain:
+    with governing(settings, passphrase, clock) as chain:
         chain.view.refresh()
         members = chain.view.members()
         logs = [log_id(audit_origin(member.member_id)) for member in members]
@@ -78,7 +78,7 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
 
 
 @contextmanager
-def _governing(settings: Settings, passphrase: bytes, clock: Clock) -> Iterator[Chain]:
+def governing(settings: Settings, passphrase: bytes, clock: Clock) -> Iterator[Chain]:
     """The chain with stores of its own, so that a running node is not disturbed."""
     account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
     network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)

@@ -15,9 +15,6 @@ import typer
 from crypto.credit_code import check_credit_code
 from crypto.engine import survey_engines
 from kiteline.exchange.v1 import department_pb2 as pb
-from node.app.admission import admission_document, parse_roles
-from node.app.initialise import initialise
-from node.app.logging import configure_logging
 from node.app.settings import FILE_NAME, Settings
 from node.cli.connection import connected
 from node.cli.output import Exit, table
@@ -44,6 +41,9 @@ def init(
 ) -> None:
     """Make a node's keys, certificates and configuration, and the admission file to hand to the consortium."""
     with reporting(as_json=as_json) as output:
+        from node.app.admission import admission_document, parse_roles  # noqa: PLC0415 - web3 takes a second to import
+        from node.app.initialise import initialise  # noqa: PLC0415 - likewise
+
         home = directory.resolve()
         settings = Settings(
             member_id=check_credit_code(member_id),
@@ -71,6 +71,7 @@ def serve(
     """Run the node until it is asked to stop (SIGTERM or Ctrl-C)."""
     with reporting(as_json=False):
         # grpc and web3 take a second to import; commands that do not serve should not pay for it.
+        from node.app.logging import configure_logging  # noqa: PLC0415
         from node.app.node import run_node  # noqa: PLC0415
 
         settings = settings_of(config)

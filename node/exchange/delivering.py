@@ -230,7 +230,9 @@ class Delivering:
         if stream.released or stream.failure:
             return
         try:
-            await asyncio.wait_for(stream.wake.wait(), self._context.limits.receipt_timeout_seconds)
+            # Not asyncio.wait_for, which in Python 3.11 swallows a cancellation that comes together with the result.
+            async with asyncio.timeout(self._context.limits.receipt_timeout_seconds):
+                await stream.wake.wait()
         except TimeoutError as cause:
             raise PeerUnavailable("no receipt came in time") from cause
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 
 from crypto.packed import Packed
 from node.errors import FetchUnfinished, FetchUnknown
@@ -32,8 +33,10 @@ class Requester:
         """
         # A query whose answer was missed would hold up the receipts of the deliveries to come.
         await self._asking.settle(self._papers.own_grant(grant_id).grant_id)
-        async for progress in self._fetching.fetch(grant_id):
-            yield progress
+        # Closed with this generator: otherwise a caller who goes away would leave the fetch marked as running.
+        async with aclosing(self._fetching.fetch(grant_id)) as steps:
+            async for progress in steps:
+                yield progress
 
     async def query(self, grant_id: bytes, key: str) -> QueryResult:
         """Ask for one record by its key."""

@@ -19,7 +19,7 @@ async def _fetched() -> tuple[World, Node, Node, bytes]:
     provider, requester = world.add(1), world.add(2)
     grant_id = await make_grant(world, provider, requester, records=24)
     await fetch(requester, grant_id)
-    await requester.requester.query(grant_id, "3")
+    await requester.requester.query(grant_id, "k3")
     return world, provider, requester, grant_id
 
 

@@ -1,0 +1,1 @@
+"""Real chains and real node processes."""
