@@ -68,7 +68,7 @@ def _python_packages(locks: list[Path]) -> None:
 
 def _pip(*arguments: str) -> None:
     python = str(VENV / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", *arguments], check=True)
+    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "-qq", "install", *arguments], check=True)
 
 
 def _node_packages() -> None:
