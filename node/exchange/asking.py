@@ -45,12 +45,21 @@ _ORDER_ID_SIZE = 16  # bytes
 
 @dataclass(frozen=True)
 class _Question:
-    """An order for one record. `key` and `salt` are empty where the order is asked again after a restart."""
+    """An order for one record, and what an answer must hold. Where the order is asked again after a restart, which only fetches
+    what the receipts wait for, `key`, `salt` and `names` are empty. `is_narrowed`: the grant shows some fields only.
+    """
 
     order: Order
     note: bytes
     key: str = ""
     salt: bytes = b""
+    names: tuple[str, ...] = ()
+    key_field: str | None = None
+    is_narrowed: bool = False
+
+    def values(self, answer: Answer) -> bytes:
+        """The part of the answer that the grant shows."""
+        return answer.granted_values if self.is_narrowed else answer.record
 
 
 class Asking:
@@ -123,23 +132,17 @@ class Asking:
             time_ms=self._context.clock(),
         )
         note = await self._context.notary.sign(order)
+        names = terms.fields or description.field_names
+        question = _Question(order, note, key, salt, tuple(names), description.key_field, bool(terms.fields))
         self._at_work.add(order.order_id)
         try:
             subject = grant_subject(grant.grant_id)
             await self._context.journal.record(Step(Event.ORDER_SENT, self._context.member_id, subject, note))
             async with self._acknowledging.riding(grant.grant_id) as receipts:
-                delivery, answer = await self._ask(grant, _Question(order, note, key, salt), receipts)
+                delivery, answer = await self._ask(grant, question, receipts)
         finally:
             self._at_work.discard(order.order_id)
-        names = terms.fields or description.field_names
-        values = answer.granted_values if terms.fields else answer.record
-        try:
-            complete = len(decode_record(values)) == len(names)
-        except RecordInvalid:
-            complete = False
-        if not complete:
-            raise DeliveryInvalid("the answer does not hold the granted fields", sequence=delivery.sequence)
-        return QueryResult(names, values, not terms.fields, delivery.sequence, answer.index)
+        return QueryResult(names, question.values(answer), not terms.fields, delivery.sequence, answer.index)
 
     async def _ask(
         self, grant: GrantOnChain, question: _Question, receipts: Sequence[bytes]
@@ -224,6 +227,8 @@ class Asking:
             self._prove(grant, delivery, answer.version_note, opened)
         except CryptoError as cause:
             raise DeliveryInvalid(f"the answer does not hold: {cause}", sequence=delivery.sequence) from cause
+        if question.names:
+            _check_answers(question, delivery, question.values(opened))
         return opened
 
     def _prove(self, grant: GrantOnChain, delivery: Delivery, version_note: bytes, answer: Answer) -> None:
@@ -242,3 +247,17 @@ class Asking:
             raise DeliveryInvalid("the version is not the one on the chain", sequence=delivery.sequence)
         if checkpoint.size > dataset.size:
             raise DeliveryInvalid("the version is not on the chain", sequence=delivery.sequence)
+
+
+def _check_answers(question: _Question, delivery: Delivery, shown: bytes) -> None:
+    """The values are of the granted fields, and of the record that was asked for: a proof of another record is no answer."""
+    try:
+        values = decode_record(shown)
+    except RecordInvalid as cause:
+        raise DeliveryInvalid(f"the answer is no record: {cause}", sequence=delivery.sequence) from cause
+    if len(values) != len(question.names):
+        raise DeliveryInvalid("the answer does not hold the granted fields", sequence=delivery.sequence)
+    if question.key_field in question.names:
+        held = values[question.names.index(question.key_field)]
+        if held is None or isinstance(held, bool) or str(held) != question.key:
+            raise DeliveryInvalid("the record has another key than was asked for", sequence=delivery.sequence)
