@@ -25,6 +25,10 @@ class Engine(Protocol):
     def name(self) -> str:
         """One of ENGINE_NAMES."""
 
+    @property
+    def caution(self) -> str:
+        """What an operator must weigh before keys of value are used by this engine on this machine; empty for nothing."""
+
     def sm3_many(self, messages: Packed) -> bytes:
         """Digests of n messages, n × 32 bytes end to end."""
 
@@ -35,15 +39,21 @@ class Engine(Protocol):
         """Decrypt n messages. Raises DecryptionFailed with `index` of the first that is not authentic."""
 
     def sm4_encrypt_blocks(self, key: bytes, blocks: bytes) -> bytes:
-        """SM4 of each 16-byte block by itself: a pseudo-random function, not a mode of encryption."""
+        """SM4 of each 16-byte block by itself: a pseudo-random function, not a mode of encryption.
+
+        Raises EncodingInvalid for a key of another size or a part of a block.
+        """
 
     def sm4_ctr(self, key: bytes, counter: bytes, data: bytes) -> bytes:
-        """SM4 in counter mode from the given 16-byte counter block. Authenticates nothing."""
+        """SM4 in counter mode from the given 16-byte counter block. Authenticates nothing.
+
+        Raises EncodingInvalid for a key or a counter block of another size.
+        """
 
     def sm2_sign_many(
         self, key: SM2PrivateKey, messages: Sequence[bytes], user_id: bytes = DEFAULT_USER_ID
     ) -> list[bytes]:
-        """Signatures with SM3 (GB/T 32918.2), DER."""
+        """Signatures with SM3 (GB/T 32918.2), DER. Raises EncodingInvalid for a user id of more than 8,190 bytes."""
 
     def sm2_verify_many(
         self,
@@ -63,7 +73,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class EngineReport:
-    """What became of one engine: usable, or why not."""
+    """What became of one engine: usable, and with what caution, or why not."""
 
     name: str
     engine: Engine | None
@@ -103,4 +113,4 @@ def _report(name: str, random: Callable[[int], bytes]) -> EngineReport:
         self_test(engine)
     except EngineUnavailable as why:
         return EngineReport(name, None, str(why))
-    return EngineReport(name, engine, "passed its self-tests")
+    return EngineReport(name, engine, "; ".join(filter(None, ["passed its self-tests", engine.caution])))

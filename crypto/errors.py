@@ -38,7 +38,10 @@ class EngineUnavailable(CryptoError):
 
     reason = "ENGINE_UNAVAILABLE"
     seen_by = "operator"
-    remedy = "Install OpenSSL 3 with SM2, SM3 and SM4 (Debian: libssl3), or unset KITELINE_ENGINE."
+    remedy = (
+        "`kiteline engines` says what each lacks: install OpenSSL 3 with SM2, SM3 and SM4 (Debian: libssl3), "
+        "or drop `engine` from the configuration and KITELINE_ENGINE from the environment."
+    )
 
 
 class SignatureInvalid(CryptoError):
@@ -46,7 +49,10 @@ class SignatureInvalid(CryptoError):
 
     reason = "SIGNATURE_INVALID"
     seen_by = "caller, peer, auditor"
-    remedy = "Sign again with the key that the chain names for this member, user id 1234567812345678."
+    remedy = (
+        "Sign again with the key that the chain names for this member, user id 1234567812345678; if you only "
+        "received it, keep it and tell the sender."
+    )
 
 
 class DecryptionFailed(CryptoError):
@@ -54,7 +60,7 @@ class DecryptionFailed(CryptoError):
 
     reason = "DECRYPTION_FAILED"
     seen_by = "caller, peer"
-    remedy = "Fetch again; if it happens again keep the evidence and report the sender."
+    remedy = "Fetch again; if it happens again, keep the evidence and report the sender."
 
 
 class EncodingInvalid(CryptoError):
@@ -70,7 +76,10 @@ class KeyInvalid(CryptoError):
 
     reason = "KEY_INVALID"
     seen_by = "operator, caller"
-    remedy = "Check the key file and its passphrase; keys are PKCS#8 or SubjectPublicKeyInfo as OpenSSL 3 writes them."
+    remedy = (
+        "Check first that KITELINE_PASSPHRASE_FILE holds this node's passphrase, then the file that the "
+        "message names; keys are PKCS#8 or SubjectPublicKeyInfo as OpenSSL 3 writes them."
+    )
 
 
 class KeyFileExposed(CryptoError):
@@ -78,7 +87,7 @@ class KeyFileExposed(CryptoError):
 
     reason = "KEY_FILE_EXPOSED"
     seen_by = "operator"
-    remedy = "chmod 600 the file, then rotate the key if others may have read it."
+    remedy = "`chmod 600` the file; then rotate the key if others may have read it."
 
 
 class ProofInvalid(CryptoError):
@@ -93,5 +102,5 @@ class CreditCodeInvalid(CryptoError):
     """A unified social credit code is malformed or its check character is wrong (GB 32100)."""
 
     reason = "CREDIT_CODE_INVALID"
-    seen_by = "operator"
+    seen_by = "operator, caller"
     remedy = "Type the 18 characters as on the organisation's certificate."

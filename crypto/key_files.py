@@ -46,9 +46,7 @@ def encrypt_private_key(der: bytes, passphrase: bytes, random: Random, iteration
     parameters = encode(SEQUENCE, encode(OBJECT, _PBKDF2) + encode(SEQUENCE, derivation))
     parameters += encode(SEQUENCE, encode(OBJECT, _SM4_CBC) + encode(OCTET_STRING, iv))
     algorithm = encode(SEQUENCE, encode(OBJECT, _PBES2) + encode(SEQUENCE, parameters))
-    padder = PKCS7(8 * _BLOCK).padder()
-    encryptor = Cipher(algorithms.SM4(_key(passphrase, "sha256", salt, iterations)), modes.CBC(iv)).encryptor()
-    body = encryptor.update(padder.update(der) + padder.finalize()) + encryptor.finalize()
+    body = _encrypt(_key(passphrase, "sha256", salt, iterations), iv, der)
     return to_pem(encode(SEQUENCE, algorithm + encode(OCTET_STRING, body)), LABEL)
 
 
@@ -58,11 +56,8 @@ def decrypt_private_key(pem: bytes, passphrase: bytes) -> bytes:
         digest, salt, iterations, iv, body = _read(pem_body(pem, LABEL))
     except EncodingInvalid as cause:
         raise KeyInvalid("this is no private key encrypted with PBES2 and SM4-CBC") from cause
-    decryptor = Cipher(algorithms.SM4(_key(passphrase, digest, salt, iterations)), modes.CBC(iv)).decryptor()
-    unpadder = PKCS7(8 * _BLOCK).unpadder()
     try:
-        padded = decryptor.update(body) + decryptor.finalize()
-        der = unpadder.update(padded) + unpadder.finalize()
+        der = _decrypt(_key(passphrase, digest, salt, iterations), iv, body)
         outer = Reader(der)
         outer.sequence()
         outer.finish()
@@ -117,6 +112,21 @@ def _key(passphrase: bytes, digest: str, salt: bytes, iterations: int) -> bytes:
     return hashlib.pbkdf2_hmac(digest, passphrase, salt, iterations, _BLOCK)
 
 
+def _encrypt(key: bytes, iv: bytes, plaintext: bytes) -> bytes:
+    """SM4-CBC (GB/T 17964-2021) with the padding of PKCS#7."""
+    padder = PKCS7(8 * _BLOCK).padder()
+    encryptor = Cipher(algorithms.SM4(key), modes.CBC(iv)).encryptor()
+    return encryptor.update(padder.update(plaintext) + padder.finalize()) + encryptor.finalize()
+
+
+def _decrypt(key: bytes, iv: bytes, body: bytes) -> bytes:
+    """The inverse. Raises ValueError where the padding is wrong, which a caller must not tell from other failures."""
+    decryptor = Cipher(algorithms.SM4(key), modes.CBC(iv)).decryptor()
+    unpadder = PKCS7(8 * _BLOCK).unpadder()
+    padded = decryptor.update(body) + decryptor.finalize()
+    return unpadder.update(padded) + unpadder.finalize()
+
+
 def _read(der: bytes) -> tuple[str, bytes, int, bytes, bytes]:
     """(PRF's digest, salt, iterations, IV, body)."""
     outer = Reader(der)
@@ -143,8 +153,9 @@ def _read(der: bytes) -> tuple[str, bytes, int, bytes, bytes]:
     prf = inner.sequence()
     inner.finish()
     digest = _PRFS.get(prf.element(OBJECT))
-    if not prf.at_end:
-        prf.element(NULL)
+    if not prf.at_end and prf.element(NULL):
+        raise EncodingInvalid("a NULL that is not empty")
+    prf.finish()
     if digest is None or len(iv) != _BLOCK or not 1 <= iterations <= MAX_ITERATIONS or not body or len(body) % _BLOCK:
         raise EncodingInvalid("another pseudo-random function, or lengths out of range")
     return digest, salt, iterations, iv, body

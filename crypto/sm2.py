@@ -1,13 +1,14 @@
 """SM2 keys (GB/T 32918.5-2017, curve sm2p256v1): points that are on the curve, scalars that are in range.
 
-Keys are values; signing and encrypting is the engines' work. PEM forms are those of OpenSSL 3: SubjectPublicKeyInfo
-and PKCS#8. Encrypted PKCS#8 is read and written by `crypto.key_files`.
+Keys are values; signing and encrypting is the engines' work. What is written are the forms of OpenSSL 3, SubjectPublicKeyInfo
+and PKCS#8; the older forms that are in use are read as well. Encrypted PKCS#8 is read and written by `crypto.key_files`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 
 from crypto.der import BIT_STRING, INTEGER, OBJECT, OCTET_STRING, SEQUENCE, Reader, encode
@@ -29,6 +30,11 @@ _OID_EC_PUBLIC_KEY = bytes.fromhex("2a8648ce3d0201")
 _OID_SM2 = bytes.fromhex("2a811ccf5501822d")  # 1.2.156.10197.1.301
 _PARAMETERS_TAG = 0xA0
 _PUBLIC_KEY_TAG = 0xA1
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+# `openssl ecparam -genkey` writes the curve's name into a block of its own before the key, and `openssl ec` the key as RFC
+# 5915 has it; both label their blocks EC in version 1.1.1 and SM2 from 3.0 on.
+_PARAMETERS_LABELS = frozenset({"EC PARAMETERS", "SM2 PARAMETERS"})
+_RFC_5915_LABELS = frozenset({"EC PRIVATE KEY", "SM2 PRIVATE KEY"})
 
 
 class SM2PublicKey:
@@ -117,16 +123,29 @@ class SM2PrivateKey:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> SM2PrivateKey:
-        """From an unencrypted PKCS#8 PEM. Raises KeyInvalid, also where the public key inside is another's."""
-        return cls.from_der(pem_body(pem, "PRIVATE KEY"))
+        """From an unencrypted PEM: PKCS#8, or RFC 5915 with the curve named inside, as `openssl ec` writes it.
+
+        A block of parameters may stand before the key, and must name SM2. Raises KeyInvalid, also where the public key
+        inside is another's.
+        """
+        blocks = _pem_blocks(pem)
+        if len(blocks) > 1 and blocks[0][0] in _PARAMETERS_LABELS and blocks[0][1] == _NAMED_CURVE:
+            del blocks[0]
+        if len(blocks) == 1 and blocks[0][0] in _RFC_5915_LABELS:
+            return cls._read(_read_rfc5915, blocks[0][1])
+        return cls.from_der(_single(blocks, "PRIVATE KEY"))
 
     @classmethod
     def from_der(cls, der: bytes) -> SM2PrivateKey:
-        """From PKCS#8 DER (RFC 5208 around RFC 5915), with or without parameters and public key."""
+        """From PKCS#8 DER (RFC 5208 around RFC 5915), with or without parameters and public key. Raises KeyInvalid."""
+        return cls._read(_read_pkcs8, der)
+
+    @classmethod
+    def _read(cls, read: Callable[[bytes], tuple[int, bytes | None]], der: bytes) -> SM2PrivateKey:
         try:
-            scalar, bits = _read_pkcs8(der)
+            scalar, bits = read(der)
         except EncodingInvalid as cause:
-            raise KeyInvalid("this is no PKCS#8 SM2 private key") from cause
+            raise KeyInvalid("this is no SM2 private key in PKCS#8 or RFC 5915") from cause
         key = cls(scalar)
         if bits is not None and _point_of_bits(bits) != key.public_key.to_bytes():
             raise KeyInvalid("the private key file names another public key")
@@ -150,6 +169,7 @@ class SM2PrivateKey:
         return f"SM2PrivateKey(of {self.public_key!r})"
 
 
+_NAMED_CURVE = encode(OBJECT, _OID_SM2)
 ALGORITHM = encode(SEQUENCE, encode(OBJECT, _OID_EC_PUBLIC_KEY) + encode(OBJECT, _OID_SM2))
 
 
@@ -164,7 +184,9 @@ def point_bytes(x: int, y: int) -> bytes:
 
 
 def multiply(scalar: int, point: tuple[int, int]) -> tuple[int, int]:
-    """Multiply a point by a scalar, in Jacobian coordinates. Not constant-time: once a key at load, never a signature."""
+    """Multiply a point by a scalar from 1 to n - 1, in Jacobian coordinates. Not constant-time: each key at load, and the
+    engine of last resort, which says so.
+    """
     total = (0, 1, 0)
     base = (point[0], point[1], 1)
     for bit in f"{scalar:b}":
@@ -218,16 +240,25 @@ def to_pem(der: bytes, label: str) -> bytes:
 
 
 def pem_body(pem: bytes, label: str) -> bytes:
-    """The DER inside the one PEM block of this label. Raises KeyInvalid."""
-    begin, end = f"-----BEGIN {label}-----".encode(), f"-----END {label}-----".encode()
-    head, found, rest = pem.partition(begin)
-    body, closed, tail = rest.partition(end)
-    if not found or not closed or begin in tail or b"-----BEGIN" in head:
-        raise KeyInvalid(f"there is no single PEM block {label}")
+    """The DER inside the one PEM block, which has this label. Raises KeyInvalid."""
+    return _single(_pem_blocks(pem), label)
+
+
+def _pem_blocks(pem: bytes) -> list[tuple[str, bytes]]:
+    """Label and DER of each block (RFC 7468). Text between blocks explains and is not read."""
+    blocks = _PEM_BLOCK.findall(pem)
+    if len(blocks) != pem.count(b"-----BEGIN"):
+        raise KeyInvalid("a PEM block does not end as it began")
     try:
-        return base64.b64decode(b"".join(body.split()), validate=True)
+        return [(label.decode(), base64.b64decode(b"".join(body.split()), validate=True)) for label, body in blocks]
     except binascii.Error as cause:
-        raise KeyInvalid("the PEM block is not base64") from cause
+        raise KeyInvalid("a PEM block is not base64") from cause
+
+
+def _single(blocks: list[tuple[str, bytes]], label: str) -> bytes:
+    if [name for name, _ in blocks] != [label]:
+        raise KeyInvalid(f"there is no single PEM block {label}")
+    return blocks[0][1]
 
 
 def _check_algorithm(algorithm: Reader) -> None:
@@ -255,19 +286,33 @@ def _read_pkcs8(der: bytes) -> tuple[int, bytes | None]:
     if not info.at_end:
         info.element(_PARAMETERS_TAG)  # attributes, which carry nothing that we use
         info.finish()
-    key = wrapped.sequence()
-    wrapped.finish()
+    secret, bits, _ = _read_ec_key(wrapped)
+    return secret, bits
+
+
+def _read_rfc5915(der: bytes) -> tuple[int, bytes | None]:
+    secret, bits, named = _read_ec_key(Reader(der))
+    if not named:
+        raise EncodingInvalid("an ECPrivateKey that stands by itself names its curve")
+    return secret, bits
+
+
+def _read_ec_key(outer: Reader) -> tuple[int, bytes | None, bool]:
+    """The scalar, the public key's BIT STRING and whether the curve is named, of an ECPrivateKey (RFC 5915, section 3)."""
+    key = outer.sequence()
+    outer.finish()
     if key.integer() != 1:
         raise EncodingInvalid("the ECPrivateKey version is not 1")
     secret = key.element(OCTET_STRING)
     if len(secret) != SCALAR_SIZE:
         raise EncodingInvalid("an SM2 private key has 32 bytes")
-    if key.peek() == _PARAMETERS_TAG:
-        key.element(_PARAMETERS_TAG)
+    named = key.peek() == _PARAMETERS_TAG
+    if named and key.element(_PARAMETERS_TAG) != _NAMED_CURVE:
+        raise KeyInvalid("the key is on another curve than SM2's")
     bits = None
     if key.peek() == _PUBLIC_KEY_TAG:
         inner = Reader(key.element(_PUBLIC_KEY_TAG))
         bits = inner.element(BIT_STRING)
         inner.finish()
     key.finish()
-    return int.from_bytes(secret, "big"), bits
+    return int.from_bytes(secret, "big"), bits, named

@@ -19,18 +19,21 @@ except ImportError:  # pragma: no cover - the package is a dependency; a strippe
 
 from crypto.der import Ciphertext, decode_ciphertext, decode_signature, encode_signature
 from crypto.engines.openssl import (
+    BLOCK_SIZE,
     KEY_SIZE,
     NONCE_SIZE,
     TAG_SIZE,
     check_batch,
+    check_blocks,
     check_ciphertext_form,
+    check_counter,
     check_signature_form,
+    check_user_id,
 )
 from crypto.errors import DecryptionFailed, EncodingInvalid, EngineUnavailable, SignatureInvalid
 from crypto.packed import Packed
 from crypto.sm2 import DEFAULT_USER_ID, GX, GY, SCALAR_SIZE, A, B, N, SM2PrivateKey, SM2PublicKey, add, multiply
 
-_BLOCK = 16  # bytes
 _POLYNOMIAL = 0xE1 << 120  # of GF(2^128) in GCM's bit order (SP 800-38D, section 6.3)
 _DOMAIN = b"".join(value.to_bytes(32, "big") for value in (A, B, GX, GY))
 
@@ -39,6 +42,7 @@ class GMSSLEngine:
     """See `crypto.engine.Engine`. Slow: tens of signatures and some hundred kilobytes a second."""
 
     name = "gmssl"
+    caution = "everything in it takes time that depends on its secrets: for tests and emergencies"
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         if sm4 is None:
@@ -77,20 +81,20 @@ class GMSSLEngine:
 
     def sm4_encrypt_blocks(self, key: bytes, blocks: bytes) -> bytes:
         """See Engine."""
-        if len(key) != KEY_SIZE or len(blocks) % _BLOCK:
-            raise EncodingInvalid("SM4 takes keys of 16 bytes and whole blocks")
+        check_blocks(key, blocks)
         with self._guard:
             cipher = sm4.CryptSM4()
             cipher.set_key(key, sm4.SM4_ENCRYPT)
             return b"".join(
-                bytes(cipher.one_round(cipher.sk, list(blocks[at : at + _BLOCK])))
-                for at in range(0, len(blocks), _BLOCK)
+                bytes(cipher.one_round(cipher.sk, list(blocks[at : at + BLOCK_SIZE])))
+                for at in range(0, len(blocks), BLOCK_SIZE)
             )
 
     def sm4_ctr(self, key: bytes, counter: bytes, data: bytes) -> bytes:
         """See Engine. The whole block counts up, as in OpenSSL; GCM never lets its last 32 bits wrap."""
-        first, count = int.from_bytes(counter, "big"), -(-len(data) // _BLOCK)
-        blocks = b"".join(((first + step) % (1 << 128)).to_bytes(_BLOCK, "big") for step in range(count))
+        check_counter(key, counter)
+        first, count = int.from_bytes(counter, "big"), -(-len(data) // BLOCK_SIZE)
+        blocks = b"".join(((first + step) % (1 << 128)).to_bytes(BLOCK_SIZE, "big") for step in range(count))
         stream = self.sm4_encrypt_blocks(key, blocks)[: len(data)]
         return (int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")).to_bytes(len(data), "big")
 
@@ -98,6 +102,7 @@ class GMSSLEngine:
         self, key: SM2PrivateKey, messages: Sequence[bytes], user_id: bytes = DEFAULT_USER_ID
     ) -> list[bytes]:
         """See Engine (GB/T 32918.2-2016, clause 6.1)."""
+        check_user_id(user_id)
         secret = int.from_bytes(key.secret_bytes(), "big")
         return [self._sign(secret, _digest(key.public_key, message, user_id)) for message in messages]
 
@@ -109,6 +114,7 @@ class GMSSLEngine:
         user_id: bytes = DEFAULT_USER_ID,
     ) -> None:
         """See Engine (GB/T 32918.2-2016, clause 7.1)."""
+        check_user_id(user_id)
         for index, (key, message, signature) in enumerate(zip(keys, messages, signatures, strict=True)):
             check_signature_form(signature, index)
             r, s = decode_signature(signature)
@@ -159,14 +165,16 @@ class GMSSLEngine:
         """GHASH over both and their lengths, under the first counter block (SP 800-38D, section 7)."""
         subkey, mask = (
             int.from_bytes(self.sm4_encrypt_blocks(key, block), "big")
-            for block in (bytes(_BLOCK), nonce + (1).to_bytes(4, "big"))
+            for block in (bytes(BLOCK_SIZE), nonce + (1).to_bytes(4, "big"))
         )
         total = 0
         lengths = struct.pack(">QQ", 8 * len(aad), 8 * len(body))
         for part in (aad, body, lengths):
-            for at in range(0, len(part), _BLOCK):
-                total = _product(total ^ int.from_bytes(part[at : at + _BLOCK].ljust(_BLOCK, b"\0"), "big"), subkey)
-        return (total ^ mask).to_bytes(_BLOCK, "big")
+            for at in range(0, len(part), BLOCK_SIZE):
+                total = _product(
+                    total ^ int.from_bytes(part[at : at + BLOCK_SIZE].ljust(BLOCK_SIZE, b"\0"), "big"), subkey
+                )
+        return (total ^ mask).to_bytes(BLOCK_SIZE, "big")
 
 
 def _product(left: int, right: int) -> int:

@@ -13,6 +13,14 @@ from ctypes import POINTER, c_char_p, c_int, c_size_t, c_ubyte, c_ulong, c_void_
 from crypto.errors import EngineUnavailable
 
 _OLDEST = 0x30000000
+_SM2_ASSEMBLY = (3, 2)  # since when SM2 has code of its own for 64-bit ARM
+_CVE_2025_9231_FIXED = {
+    (3, 2): 6,
+    (3, 3): 5,
+    (3, 4): 3,
+    (3, 5): 4,
+}  # patch level that fixed it; later series never had it
+_TABLES = "SM4 of libcrypto may look up tables by secret values, which other programs on the machine can time"
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "OpenSSL_version_num": (c_ulong, []),
     "ERR_clear_error": (None, []),
@@ -56,12 +64,29 @@ class Library:
                 ) from cause
             found.restype, found.argtypes = result, arguments
             setattr(self, function, found)
-        version = int(library.OpenSSL_version_num())
-        if version < _OLDEST:
-            raise EngineUnavailable(f"libcrypto is of version {version >> 28}; 3.0 or later is needed")
+        self.version = int(library.OpenSSL_version_num())
+        if self.version < _OLDEST:
+            raise EngineUnavailable(f"libcrypto is of version {self.version >> 28}; 3.0 or later is needed")
 
     def __getattr__(self, name: str) -> ctypes._NamedFuncPointer:
         raise AttributeError(name)
+
+
+def timing_caution(version: int, machine: str) -> str:
+    """What is known to leak through time in libcrypto of this version (0xMNN00PP0, OpenSSL_version_num) on this machine.
+
+    A caution and no refusal: the engine that would take over, in pure Python, leaks more. Where it matters, keys belong in
+    an HSM. Distributions mend a version without changing its number, so the number says only what to look for.
+    """
+    series, patch = (version >> 28, version >> 20 & 0xFF), version >> 4 & 0xFF
+    if machine not in {"aarch64", "arm64"} or series < _SM2_ASSEMBLY:
+        return _TABLES
+    if patch < _CVE_2025_9231_FIXED.get(series, 0):
+        fixed = f"{series[0]}.{series[1]}.{_CVE_2025_9231_FIXED[series]}"
+        return (
+            f"{_TABLES}; SM2 leaks private keys through time on this processor (CVE-2025-9231): install OpenSSL {fixed}"
+        )
+    return f"{_TABLES}; multiplication in SM2 is not constant-time on this processor (openssl#31133)"
 
 
 class Handle:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from ctypes import c_uint64, c_void_p
 from hmac import compare_digest
@@ -20,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.der import decode_signature, encode_signature
-from crypto.engines.openssl import KEY_SIZE, NONCE_SIZE, TAG_SIZE, OpenSSLEngine, check_batch, check_signature_form
+from crypto.engines.openssl import (
+    KEY_SIZE,
+    NONCE_SIZE,
+    TAG_SIZE,
+    OpenSSLEngine,
+    check_batch,
+    check_signature_form,
+    check_user_id,
+)
 from crypto.errors import DecryptionFailed, EngineUnavailable, SignatureInvalid
 from crypto.packed import Packed
 from crypto.sm2 import DEFAULT_USER_ID, SCALAR_SIZE, N, SM2PrivateKey, SM2PublicKey
@@ -35,6 +44,7 @@ _NEEDED = ("libimf.so", "libirng.so", "libintlc.so.5", "libsvml.so", "libcrypto.
 _LIBRARY = "libcrypto_mb.so.13"
 _CONTEXT_BYTES = 128 * 1024
 _ALIGNMENT = 64
+_SM3_BLOCK = 64  # bytes
 _DIGEST_SIZE = 32
 _LANE_BITS = 4  # of the status word, for each lane
 
@@ -51,6 +61,7 @@ class MultibufferEngine:
         _check_processor()
         self._library = _load()
         self._single = OpenSSLEngine()
+        self.caution = self._single.caution  # single blocks, counter mode and decryption are its work
         self._random = random
 
     def sm3_many(self, messages: Packed) -> bytes:
@@ -86,8 +97,13 @@ class MultibufferEngine:
         check_batch(keys, nonces, aads, ciphertexts)
         bounds = ciphertexts.offsets.astype(np.int64)
         lengths = np.diff(bounds) - TAG_SIZE
-        if len(lengths) and int(lengths.min()) < 0:
-            raise DecryptionFailed("a ciphertext is not authentic under its key", index=int(lengths.argmin()))
+        short = np.flatnonzero(lengths < 0)
+        if len(short):
+            # Whatever stands before the first that is too short may be wrong as well, and is then the first.
+            first = int(short[0])
+            before = aads.slice(0, first), ciphertexts.slice(0, first)
+            self.sm4_gcm_open_many(keys[: first * KEY_SIZE], nonces[: first * NONCE_SIZE], *before)
+            raise DecryptionFailed("a ciphertext is not authentic under its key", index=first)
         data = np.frombuffer(ciphertexts.data, dtype=np.uint8)
         held = (
             data[(bounds[1:] - TAG_SIZE)[:, None] + np.arange(TAG_SIZE)] if len(lengths) else data.reshape(0, TAG_SIZE)
@@ -114,10 +130,12 @@ class MultibufferEngine:
         self, key: SM2PrivateKey, messages: Sequence[bytes], user_id: bytes = DEFAULT_USER_ID
     ) -> list[bytes]:
         """See Engine."""
-        signatures: list[bytes] = []
-        for at in range(0, len(messages), SM2_LANES):
-            signatures += self._sign_group(key, messages[at : at + SM2_LANES], user_id)
-        return signatures
+        check_user_id(user_id)
+        signatures: dict[int, bytes] = {}
+        for group in _alike(messages):
+            signed = self._sign_group(key, [messages[index] for index in group], user_id)
+            signatures.update(zip(group, signed, strict=True))
+        return [signatures[index] for index in range(len(messages))]
 
     def sm2_verify_many(
         self,
@@ -127,11 +145,23 @@ class MultibufferEngine:
         user_id: bytes = DEFAULT_USER_ID,
     ) -> None:
         """See Engine."""
+        check_user_id(user_id)
         claims = list(zip(keys, messages, signatures, strict=True))
+        malformed: SignatureInvalid | None = None
         for index, (_, _, signature) in enumerate(claims):
-            check_signature_form(signature, index)
-        for at in range(0, len(claims), SM2_LANES):
-            self._verify_group(claims[at : at + SM2_LANES], at, user_id)
+            try:
+                check_signature_form(signature, index)
+            except SignatureInvalid as refusal:
+                malformed, claims = refusal, claims[:index]
+                break
+        # Whatever stands before the first malformed signature may be wrong as well, and is then the first.
+        wrong: list[int] = []
+        for group in _alike([message for _, message, _ in claims]):
+            wrong += [group[lane] for lane in self._wrong_lanes([claims[index] for index in group], user_id)]
+        if wrong:
+            raise SignatureInvalid("the SM2 signature does not verify", index=min(wrong))
+        if malformed is not None:
+            raise malformed
 
     def sm2_encrypt(self, key: SM2PublicKey, plaintext: bytes) -> bytes:
         """See Engine."""
@@ -169,7 +199,8 @@ class MultibufferEngine:
         ]
         return [encode_signature(*pair) for pair in numbers]
 
-    def _verify_group(self, claims: Sequence[tuple[SM2PublicKey, bytes, bytes]], first: int, user_id: bytes) -> None:
+    def _wrong_lanes(self, claims: Sequence[tuple[SM2PublicKey, bytes, bytes]], user_id: bytes) -> list[int]:
+        """Which of up to 8 claims do not hold."""
         count = len(claims)
         lanes = [*claims, *[claims[0]] * (SM2_LANES - count)]
         texts, text_lengths = _texts([message for _, message, _ in lanes])
@@ -189,9 +220,7 @@ class MultibufferEngine:
             None,
             None,
         )
-        for lane in range(count):
-            if status >> _LANE_BITS * lane & (1 << _LANE_BITS) - 1:
-                raise SignatureInvalid("the SM2 signature does not verify", index=first + lane)
+        return [lane for lane in range(count) if status >> _LANE_BITS * lane & (1 << _LANE_BITS) - 1]
 
     def _ephemeral(self) -> bytes:
         """Uniform in [1, n - 1] by rejection, 32 bytes little-endian."""
@@ -274,6 +303,20 @@ def _coordinates(keys: Sequence[SM2PublicKey]) -> tuple[NDArray[np.uint8], NDArr
     return x, y
 
 
+def _alike(messages: Sequence[bytes]) -> list[list[int]]:
+    """Indices of messages that may share a call of SM2: at most 8, each with the same number of blocks of SM3.
+
+    The library (ipp-crypto 2026.2) reads through a null pointer where one lane is two blocks or more behind another.
+    """
+    by_blocks: defaultdict[int, list[int]] = defaultdict(list)
+    for index, message in enumerate(messages):
+        by_blocks[(_DIGEST_SIZE + len(message)) // _SM3_BLOCK].append(index)  # Z_A stands before the message
+    groups = []
+    for indices in by_blocks.values():
+        groups += [indices[at : at + SM2_LANES] for at in range(0, len(indices), SM2_LANES)]
+    return groups
+
+
 def _padded(count: int, lanes: int) -> int:
     return -(-count // lanes) * lanes
 
@@ -309,10 +352,15 @@ def _check_processor() -> None:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError as cause:
         raise EngineUnavailable("this system does not tell what its processor can do") from cause
-    flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
-    missing = sorted(FLAGS - flags)
+    missing = missing_flags(text)
     if missing:
         raise EngineUnavailable(f"the processor lacks {', '.join(missing)}")
+
+
+def missing_flags(cpuinfo: str) -> list[str]:
+    """Which of FLAGS the first processor of a `/proc/cpuinfo` lacks. GFNI is among them: SM4 without tables."""
+    flags = next((set(line.split()) for line in cpuinfo.splitlines() if line.startswith("flags")), set())
+    return sorted(FLAGS - flags)
 
 
 def _load() -> ctypes.CDLL:

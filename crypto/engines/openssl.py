@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import platform
 import threading
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_size_t
@@ -17,15 +18,17 @@ from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from crypto.der import decode_ciphertext, decode_signature
-from crypto.engines.libcrypto import Handle, Library, buffer
+from crypto.engines.libcrypto import Handle, Library, buffer, timing_caution
 from crypto.errors import DecryptionFailed, EncodingInvalid, EngineUnavailable, SignatureInvalid
 from crypto.packed import Packed
 from crypto.sm2 import DEFAULT_USER_ID, N, SM2PrivateKey, SM2PublicKey, is_on_curve
 
 KEY_SIZE = 16  # bytes of an SM4 key
+BLOCK_SIZE = 16  # bytes
 NONCE_SIZE = 12  # bytes
 TAG_SIZE = 16  # bytes
 MAX_SIGNATURE = 72  # bytes of DER
+MAX_USER_ID = 8_190  # bytes; its length in bits has 16 bits (GB/T 32918.2-2016, clause 5.5), and OpenSSL takes one less
 
 
 class OpenSSLEngine:
@@ -35,6 +38,7 @@ class OpenSSLEngine:
 
     def __init__(self) -> None:
         self._library = Library()
+        self.caution = timing_caution(self._library.version, platform.machine())
         self._public: WeakKeyDictionary[SM2PublicKey, Handle] = WeakKeyDictionary()
         self._private: WeakKeyDictionary[SM2PrivateKey, Handle] = WeakKeyDictionary()
         self._guard = threading.Lock()
@@ -84,11 +88,13 @@ class OpenSSLEngine:
 
     def sm4_encrypt_blocks(self, key: bytes, blocks: bytes) -> bytes:
         """See Engine."""
+        check_blocks(key, blocks)
         encryptor = Cipher(algorithms.SM4(key), modes.ECB()).encryptor()  # noqa: S305 - a PRF on distinct blocks
         return encryptor.update(blocks) + encryptor.finalize()
 
     def sm4_ctr(self, key: bytes, counter: bytes, data: bytes) -> bytes:
         """See Engine."""
+        check_counter(key, counter)
         encryptor = Cipher(algorithms.SM4(key), modes.CTR(counter)).encryptor()
         return encryptor.update(data) + encryptor.finalize()
 
@@ -96,6 +102,7 @@ class OpenSSLEngine:
         self, key: SM2PrivateKey, messages: Sequence[bytes], user_id: bytes = DEFAULT_USER_ID
     ) -> list[bytes]:
         """See Engine."""
+        check_user_id(user_id)
         library, handle = self._library, self._private_handle(key)
         signatures = []
         for message in messages:
@@ -119,6 +126,7 @@ class OpenSSLEngine:
         user_id: bytes = DEFAULT_USER_ID,
     ) -> None:
         """See Engine."""
+        check_user_id(user_id)
         library = self._library
         for index, (key, message, signature) in enumerate(zip(keys, messages, signatures, strict=True)):
             check_signature_form(signature, index)
@@ -206,6 +214,24 @@ def check_batch(keys: bytes, nonces: bytes, aads: Packed, texts: Packed) -> None
     count = len(texts)
     if len(keys) != count * KEY_SIZE or len(nonces) != count * NONCE_SIZE or len(aads) != count:
         raise EncodingInvalid("keys, nonces, additional data and texts of a batch must be equally many")
+
+
+def check_blocks(key: bytes, blocks: bytes) -> None:
+    """Refuse a key of another size, and a part of a block."""
+    if len(key) != KEY_SIZE or len(blocks) % BLOCK_SIZE:
+        raise EncodingInvalid("SM4 takes keys of 16 bytes and whole blocks")
+
+
+def check_counter(key: bytes, counter: bytes) -> None:
+    """Refuse a key or a counter block of another size."""
+    if len(key) != KEY_SIZE or len(counter) != BLOCK_SIZE:
+        raise EncodingInvalid("SM4 in counter mode takes a key and a counter block of 16 bytes")
+
+
+def check_user_id(user_id: bytes) -> None:
+    """Refuse a user id whose length not every engine can say; the multi-buffer library would let it wrap."""
+    if len(user_id) > MAX_USER_ID:
+        raise EncodingInvalid(f"a user id has at most {MAX_USER_ID} bytes, not {len(user_id)}")
 
 
 def check_signature_form(signature: bytes, index: int) -> None:
