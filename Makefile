@@ -42,6 +42,7 @@ layers:
 
 generated:
 	@$(BIN)/python -m scripts.generate_proto --check
+	@$(BIN)/python -m scripts.reasons --check
 
 contracts-check:
 	@$(BIN)/python -m contracts.build --check
@@ -49,9 +50,10 @@ contracts-check:
 gen: setup-dev  ## write generated code, contract artifacts and the table of reasons anew
 	@$(BIN)/python -m scripts.generate_proto
 	@$(BIN)/python -m contracts.build
+	@$(BIN)/python -m scripts.reasons
 
-bench: setup-dev  ## measure, and write docs/benchmarks.md
-	@$(BIN)/python -m scripts.bench
+bench: setup-dev  ## measure, and write docs/benchmarks.md (ONLY=subject prints one table)
+	@$(BIN)/python -m scripts.bench $(if $(ONLY),--only $(ONLY))
 
 lock: setup-dev  ## write the lock files anew
 	@$(BIN)/python scripts/lock.py

@@ -14,7 +14,10 @@ class StoreAbsent(AuditError):
 
     reason = "STORE_ABSENT"
     seen_by = "operator"
-    remedy = "Check `data_directory`; a new node is made by `kiteline init`, a lost one restored from its backup."
+    remedy = (
+        "Check `data_directory` and that its disk is mounted; a new node is made by `kiteline init`, a lost "
+        "one restored from its backup."
+    )
 
 
 class StoreExists(AuditError):
@@ -38,7 +41,10 @@ class StoreVersion(AuditError):
 
     reason = "STORE_VERSION"
     seen_by = "operator"
-    remedy = "Run the version of Kiteline that wrote the store, or migrate it with that version's tool."
+    remedy = (
+        "Run the version of Kiteline that wrote the store; CHANGELOG.md says which version changed the "
+        "format, and how to move."
+    )
 
 
 class StoreDamaged(AuditError):
@@ -46,7 +52,9 @@ class StoreDamaged(AuditError):
 
     reason = "STORE_DAMAGED"
     seen_by = "operator, auditor"
-    remedy = "Keep the directory as it is and restore from the backup; the anchors show what must be there."
+    remedy = (
+        "Stop the node, keep the directory as it is, and restore from the backup; the anchors show what must be there."
+    )
 
 
 class StoreBehind(AuditError):
@@ -54,7 +62,10 @@ class StoreBehind(AuditError):
 
     reason = "STORE_BEHIND"
     seen_by = "operator, auditor"
-    remedy = "Restore the newest backup; appending here would fork the log before everyone's eyes."
+    remedy = (
+        "Restore a newer backup; if there is none, keep the disk and tell the authority: appending here would"
+        " fork the log before everyone's eyes."
+    )
 
 
 class DiskFull(AuditError):
@@ -62,7 +73,10 @@ class DiskFull(AuditError):
 
     reason = "DISK_FULL"
     seen_by = "operator, caller, peer"
-    remedy = "Free space or raise the map size in the configuration; the node goes on by itself."
+    remedy = (
+        "Free space, and the node goes on by itself; if the disk has room, raise the map size that belongs to"
+        " the store (`log_map_gigabytes`, `dataset_map_gigabytes`) and start the node again."
+    )
 
 
 class LogClosed(AuditError):
@@ -70,7 +84,7 @@ class LogClosed(AuditError):
 
     reason = "LOG_CLOSED"
     seen_by = "operator, caller"
-    remedy = "Start the node again; what was acknowledged is on disk."
+    remedy = "Read the node's log for the fault, mend it and start the node again; what was acknowledged is on disk."
 
 
 class EntryInvalid(AuditError):
@@ -82,11 +96,14 @@ class EntryInvalid(AuditError):
 
 
 class EvidenceMalformed(AuditError):
-    """An evidence file is not in its one spelling."""
+    """An evidence file, or a trust file, is not in its one spelling."""
 
     reason = "EVIDENCE_MALFORMED"
     seen_by = "auditor"
-    remedy = "Ask for the file again; one changed character is enough to spoil it."
+    remedy = (
+        "Make sure that it is the file that was meant, then ask for it again; one changed character is enough"
+        " to spoil it."
+    )
 
 
 class EvidenceInvalid(AuditError):

@@ -13,11 +13,14 @@ class NodeError(Refusal):
 
 
 class ConfigurationInvalid(NodeError):
-    """The configuration file has an unknown, missing or ill-formed setting."""
+    """The configuration, the network file, the contracts file, an admission file or the environment lacks something or has something ill-formed."""
 
     reason = "CONFIGURATION_INVALID"
     seen_by = "operator"
-    remedy = "Correct the setting that the message names; `kiteline init` writes a complete file."
+    remedy = (
+        "Mend what the message names; docs/operator.md lists every setting with its unit and bounds, and "
+        "`kiteline init` writes a complete file."
+    )
 
 
 class PortTaken(NodeError):
@@ -25,7 +28,7 @@ class PortTaken(NodeError):
 
     reason = "PORT_TAKEN"
     seen_by = "operator"
-    remedy = "Stop the other program or change `listen` in the configuration."
+    remedy = "Stop the other program, or change `listen` in the table that the message is about ([node] or [metrics])."
 
 
 class ChainUnavailable(NodeError):
@@ -33,7 +36,10 @@ class ChainUnavailable(NodeError):
 
     reason = "CHAIN_UNAVAILABLE"
     seen_by = "operator, caller, peer"
-    remedy = "Start the chain or correct `endpoints`; the node goes on by itself when the chain is back."
+    remedy = (
+        "Start the chain, or correct `endpoints` in the network file; a running node goes on by itself when "
+        "the chain is back."
+    )
 
 
 class ChainMismatch(NodeError):
@@ -41,7 +47,10 @@ class ChainMismatch(NodeError):
 
     reason = "CHAIN_MISMATCH"
     seen_by = "operator"
-    remedy = "Point the configuration at the consortium's network and its contract addresses."
+    remedy = (
+        "Compare the network file and the contracts file with another member's; if they agree, the endpoint "
+        "serves another chain: use one of the consortium's."
+    )
 
 
 class ChainStoreUnusable(NodeError):
@@ -49,7 +58,10 @@ class ChainStoreUnusable(NodeError):
 
     reason = "CHAIN_STORE_UNUSABLE"
     seen_by = "operator"
-    remedy = "Make space or correct the permissions; the index alone may be deleted, the node builds it anew."
+    remedy = (
+        "Make space or correct the permissions; with the node stopped, `chain-index` in the data directory "
+        "may be deleted and is built anew, `chain-journal` never."
+    )
 
 
 class TransactionRefused(NodeError):
@@ -57,22 +69,28 @@ class TransactionRefused(NodeError):
 
     reason = "TRANSACTION_REFUSED"
     seen_by = "caller, operator"
-    remedy = "Read the contract's error in the message; the state on chain differs from what was assumed."
+    remedy = (
+        "Read the contract's error in the message: the member lacks the role, the thing was decided before, "
+        "or the state on the chain is another than was assumed."
+    )
 
 
 class NotAMember(NodeError):
     """The TLS certificate or the signature belongs to no active member."""
 
     reason = "NOT_A_MEMBER"
-    seen_by = "peer"
-    remedy = "Have the consortium admit or reinstate the member, with the certificate that its node shows."
+    seen_by = "operator, peer"
+    remedy = (
+        "Have the consortium admit or reinstate the member (`kiteline chain admit`), with the certificate "
+        "that its node shows."
+    )
 
 
 class NotAnAuditor(NodeError):
     """The caller may not read this log."""
 
     reason = "NOT_AN_AUDITOR"
-    seen_by = "auditor, peer"
+    seen_by = "auditor, caller, peer"
     remedy = "Ask as a member with the auditor's role, or about a grant that you are a side of."
 
 
@@ -81,7 +99,10 @@ class NotThisDepartment(NodeError):
 
     reason = "NOT_THIS_DEPARTMENT"
     seen_by = "caller"
-    remedy = "Use a client certificate listed under `clients` in the node's configuration."
+    remedy = (
+        "Use a client certificate that `client_certificates` in the node's configuration lists; add it there "
+        "and start the node again."
+    )
 
 
 class StatementInvalid(NodeError):
@@ -89,7 +110,7 @@ class StatementInvalid(NodeError):
 
     reason = "STATEMENT_INVALID"
     seen_by = "peer, caller"
-    remedy = "Write the statement as docs/formats.md gives it."
+    remedy = "Correct the line that the message names; docs/formats.md gives every statement's form."
 
 
 class SubjectInvalid(NodeError):
@@ -105,7 +126,7 @@ class DatasetUnknown(NodeError):
 
     reason = "DATASET_UNKNOWN"
     seen_by = "caller, peer"
-    remedy = "List the catalogue and use the id given there."
+    remedy = "List the catalogue and use an id given there."
 
 
 class DatasetExists(NodeError):
@@ -113,7 +134,7 @@ class DatasetExists(NodeError):
 
     reason = "DATASET_EXISTS"
     seen_by = "caller"
-    remedy = "Choose another name, or publish to the one that exists."
+    remedy = "Publish under another name, or with the title, fields, key field, level and sharing type that it has."
 
 
 class DatasetNotShared(NodeError):
@@ -121,7 +142,7 @@ class DatasetNotShared(NodeError):
 
     reason = "DATASET_NOT_SHARED"
     seen_by = "caller, peer"
-    remedy = "Ask the provider for the legal basis that its description states."
+    remedy = "Nothing can be requested of it; ask the provider for the legal basis."
 
 
 class RecordInvalid(NodeError):
@@ -129,7 +150,7 @@ class RecordInvalid(NodeError):
 
     reason = "RECORD_INVALID"
     seen_by = "caller"
-    remedy = "Correct the line that the message names; nothing was published."
+    remedy = "Correct the row that the message names and publish again; no version was made."
 
 
 class RecordUnknown(NodeError):
@@ -137,7 +158,7 @@ class RecordUnknown(NodeError):
 
     reason = "RECORD_UNKNOWN"
     seen_by = "caller, peer"
-    remedy = "Check the key; the answer itself is logged by both sides."
+    remedy = "Check the key; the question and its answer are in both sides' logs."
 
 
 class GrantUnknown(NodeError):
@@ -145,7 +166,10 @@ class GrantUnknown(NodeError):
 
     reason = "GRANT_UNKNOWN"
     seen_by = "caller, peer"
-    remedy = "List the grants; a new request is on the chain within a block."
+    remedy = (
+        "`kiteline grants` lists this department's; a new request is on the chain within a block, and only "
+        "the provider can decide, revoke or explain."
+    )
 
 
 class GrantUndecided(NodeError):
@@ -153,7 +177,7 @@ class GrantUndecided(NodeError):
 
     reason = "GRANT_UNDECIDED"
     seen_by = "caller, peer"
-    remedy = "Wait for the provider's decision."
+    remedy = "Wait for the provider's officer; `kiteline grants` shows when."
 
 
 class GrantDecided(NodeError):
@@ -185,7 +209,7 @@ class GrantNotApproved(NodeError):
 
     reason = "GRANT_NOT_APPROVED"
     seen_by = "caller, peer"
-    remedy = "See the grant's state with `kiteline grants`."
+    remedy = "See the grant's state with `kiteline grants`: wait for the decision, or request again."
 
 
 class GrantExpired(NodeError):
@@ -201,7 +225,7 @@ class GrantRevoked(NodeError):
 
     reason = "GRANT_REVOKED"
     seen_by = "caller, peer"
-    remedy = "Ask the provider; its reason's digest is on the chain."
+    remedy = "Ask the provider why; the digest of its reason is on the chain."
 
 
 class GrantUsedUp(NodeError):
@@ -217,7 +241,7 @@ class GrantFields(NodeError):
 
     reason = "GRANT_FIELDS"
     seen_by = "caller, peer"
-    remedy = "Query record by record, or request all fields."
+    remedy = "Query record by record (`kiteline query`), or request all fields."
 
 
 class OrderReplayed(NodeError):
@@ -225,15 +249,21 @@ class OrderReplayed(NodeError):
 
     reason = "ORDER_REPLAYED"
     seen_by = "peer"
-    remedy = "Make a new order; to go on with an interrupted one, send the very same note."
+    remedy = (
+        "Make a new order with the clock right (`max_clock_skew_seconds`); to go on with an interrupted one, "
+        "send the very same note."
+    )
 
 
 class RangeInvalid(NodeError):
-    """A range of records or entries is empty or beyond the end."""
+    """A range of records or entries is empty or beyond the end, or the dataset has no records yet."""
 
     reason = "RANGE_INVALID"
-    seen_by = "peer, auditor"
-    remedy = "Ask within the size that the newest checkpoint states."
+    seen_by = "peer, caller, auditor"
+    remedy = (
+        "Ask within the size that the newest checkpoint states; for a dataset without records, wait until its"
+        " provider publishes."
+    )
 
 
 class ReceiptInvalid(NodeError):
@@ -249,7 +279,7 @@ class ReceiptsOutstanding(NodeError):
 
     reason = "RECEIPTS_OUTSTANDING"
     seen_by = "peer, caller"
-    remedy = "Hand in the receipts; the node does so by itself with the next query."
+    remedy = "Hand in the receipts; a Kiteline node does so by itself with its next query."
 
 
 class DeliveryInvalid(NodeError):
@@ -273,7 +303,10 @@ class PeerUnavailable(NodeError):
 
     reason = "PEER_UNAVAILABLE"
     seen_by = "caller"
-    remedy = "Try again; an interrupted fetch goes on where its last receipt left it."
+    remedy = (
+        "Try again; an interrupted fetch goes on where its last receipt left it. If it lasts, check the "
+        "member's endpoint on the chain and the way to it."
+    )
 
 
 class FetchUnknown(NodeError):
@@ -297,7 +330,7 @@ class EntryUnknown(NodeError):
 
     reason = "ENTRY_UNKNOWN"
     seen_by = "auditor"
-    remedy = "Ask within the size that the newest checkpoint states."
+    remedy = "Ask for an index that `kiteline trail` shows; the newest checkpoint states the log's size."
 
 
 class NotAnchored(NodeError):
@@ -305,7 +338,7 @@ class NotAnchored(NodeError):
 
     reason = "NOT_ANCHORED"
     seen_by = "auditor"
-    remedy = "Wait for the next scheduled anchor, or run `kiteline chain anchor` on that node."
+    remedy = "Wait for the next scheduled anchor, or run `kiteline chain anchor` on the node whose log it is."
 
 
 class FileUnusable(NodeError):
@@ -313,7 +346,10 @@ class FileUnusable(NodeError):
 
     reason = "FILE_UNUSABLE"
     seen_by = "caller"
-    remedy = "Give a .csv, .jsonl or .parquet file in UTF-8, and for an export a folder with enough space."
+    remedy = (
+        "Check the path and its permissions; data is .csv, .jsonl or .parquet, text in UTF-8, and what is "
+        "written needs a folder with enough space."
+    )
 
 
 class FileExists(NodeError):
@@ -329,7 +365,10 @@ class RequestTooLarge(NodeError):
 
     reason = "REQUEST_TOO_LARGE"
     seen_by = "caller, peer"
-    remedy = "Send smaller batches; the limits are in the proto comments and the configuration."
+    remedy = (
+        "Send less at a time; the limits are in the proto comments, the one of a publication is "
+        "`max_publish_gigabytes`."
+    )
 
 
 class InternalError(NodeError):
@@ -337,4 +376,7 @@ class InternalError(NodeError):
 
     reason = "INTERNAL"
     seen_by = "caller, peer, operator"
-    remedy = "Report the incident number; the operator finds the cause under it in the node's log."
+    remedy = (
+        "Report it: with the incident number the operator finds the trace in the node's log, and a command "
+        "shows its own with KITELINE_DEBUG=1."
+    )

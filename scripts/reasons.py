@@ -15,6 +15,8 @@ import audit
 import crypto
 import node
 from crypto.errors import Refusal
+from node.cli.output import exit_code
+from node.rpc.errors import status_code
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "reasons.md"
 HEAD = """# Reasons
@@ -23,8 +25,11 @@ Every refusal carries one of these reasons: in `google.rpc.ErrorInfo` (domain `k
 with `--json`, at the start of the line for people, and in the audit log. Reasons never change; sentences may. Written
 by `make gen` from the error classes.
 
-| reason | meaning | who meets it | what to do |
-|---|---|---|---|
+*Who meets it*: a *caller* is an officer at the command line or a program of the department, a *peer* another member's node.
+*gRPC* is the status code that carries the reason on the wire, *exit* the code that `kiteline` ends with.
+
+| reason | meaning | who meets it | what to do | gRPC | exit |
+|---|---|---|---|---|---|
 """
 
 
@@ -33,14 +38,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    text = HEAD + "".join(sorted(_row(kind) for kind in refusals()))
     if not arguments.check:
-        FILE.write_text(text, encoding="utf-8")
+        FILE.write_text(text(), encoding="utf-8")
         return 0
-    if FILE.read_text(encoding="utf-8") == text:
+    if FILE.exists() and FILE.read_text(encoding="utf-8") == text():
         return 0
     print("docs/reasons.md is not what the error classes say; run `make gen`", file=sys.stderr)
     return 1
+
+
+def text() -> str:
+    """The whole file."""
+    return HEAD + "".join(sorted(_row(kind) for kind in refusals()))
 
 
 def refusals() -> list[type[Refusal]]:
@@ -61,7 +70,8 @@ def refusals() -> list[type[Refusal]]:
 
 def _row(kind: type[Refusal]) -> str:
     meaning = " ".join((kind.__doc__ or "").split())
-    return f"| `{kind.reason}` | {meaning} | {kind.seen_by} | {kind.remedy} |\n"
+    code, end = status_code(kind.reason).name, exit_code(kind.reason).value
+    return f"| `{kind.reason}` | {meaning} | {kind.seen_by} | {kind.remedy} | {code} | {end} |\n"
 
 
 if __name__ == "__main__":

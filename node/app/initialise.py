@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from audit.log import AuditLog
 from crypto.engine import load_engine
-from node.app.settings import FILE_NAME, Settings, dump
+from node.app.settings import FILE_NAME, Settings, dump, parse
 from node.chain.account import new_account, write_account
 from node.chain.admission import Admission, KeySet
 from node.errors import ConfigurationInvalid
 from node.exchange.context import audit_origin
 from node.model.chain import Role
 from node.rpc.certificates import to_der
-from node.stores.key_store import create_keys
+from node.stores.files import disk_errors
+from node.stores.key_store import NodeKeys, create_keys
 
 ACCOUNT_FILE = "account.json"
 LOG = "log"
@@ -31,11 +33,54 @@ def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
     random: Callable[[int], bytes],
     clock: Callable[[], int],
 ) -> Admission:
-    """Create everything; gives what the consortium needs to admit the member. Raises ConfigurationInvalid if it exists."""
+    """Create everything, or nothing; gives what the consortium needs to admit the member.
+
+    Raises:
+        ConfigurationInvalid: the directory is not empty or cannot be made, or a setting is one that `serve` would refuse.
+        DiskFull: there is no room for it.
+    """
     if home.exists() and any(home.iterdir()):
         raise ConfigurationInvalid(f"{home} is not empty; a node's directory is made once", directory=home)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.data_directory.mkdir(mode=0o700)
+    # What `serve` would refuse is refused now, before anything is made.
+    text = dump(settings, home)
+    parse(text, home / FILE_NAME)
+    was_there = home.exists()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.data_directory.mkdir(mode=0o700)
+    except OSError as cause:
+        raise ConfigurationInvalid(f"{home} cannot be made: {cause.strerror}", directory=home) from cause
+    try:
+        with disk_errors(home):
+            keys, address = _make(home, settings, text, passphrase, random, clock)
+    except BaseException:
+        # What is half-made is of no use, and would be in the way of the next attempt.
+        for made in list(home.iterdir()) if was_there else [home]:
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
+        raise
+    return Admission(
+        member_id=settings.member_id,
+        name=settings.name,
+        roles=roles,
+        keys=KeySet(
+            signing_key=keys.signing_key.public_key.to_bytes(),
+            encryption_key=keys.encryption_key.public_key.to_bytes(),
+            account=address,
+            certificate=to_der(keys.tls_certificate_pem),
+            endpoint=settings.advertise,
+        ),
+    )
+
+
+def _make(  # noqa: PLR0913, PLR0917 - likewise
+    home: Path,
+    settings: Settings,
+    text: str,
+    passphrase: bytes,
+    random: Callable[[int], bytes],
+    clock: Callable[[], int],
+) -> tuple[NodeKeys, str]:
+    """The keys, and the address of the account."""
     engine = load_engine(settings.engine, random)
     keys = create_keys(settings.keys_directory, settings.member_id, passphrase, random, engine, clock)
     account = new_account(random)
@@ -47,16 +92,5 @@ def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
         map_bytes=settings.log_map_gigabytes * GIGABYTE,
     ).close()
     # Last, so that a directory with a configuration is a whole one.
-    (home / FILE_NAME).write_text(dump(settings, home), encoding="utf-8")
-    return Admission(
-        member_id=settings.member_id,
-        name=settings.name,
-        roles=roles,
-        keys=KeySet(
-            signing_key=keys.signing_key.public_key.to_bytes(),
-            encryption_key=keys.encryption_key.public_key.to_bytes(),
-            account=str(account.address),
-            certificate=to_der(keys.tls_certificate_pem),
-            endpoint=settings.advertise,
-        ),
-    )
+    (home / FILE_NAME).write_text(text, encoding="utf-8")
+    return keys, str(account.address)

@@ -30,6 +30,15 @@ def configure_logging(*, as_json: bool) -> structlog.typing.FilteringBoundLogger
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # What libraries say goes the same way, from warnings upwards.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING)
     return structlog.get_logger("kiteline")  # type: ignore[no-any-return]  # structlog types its factory as Any
+
+
+class _Libraries(logging.Handler):
+    """What libraries say goes the same way, from warnings upwards, so that every line of the log is of one form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger("kiteline")
+        logger.log(
+            record.levelno, "library", library=record.name, message=record.getMessage(), exc_info=record.exc_info
+        )

@@ -76,10 +76,19 @@ class Settings:
 def load(path: Path) -> Settings:
     """Read a configuration file. Raises ConfigurationInvalid naming the setting."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as cause:
         raise ConfigurationInvalid(f"there is no configuration at {path}; make one with `kiteline init`") from cause
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+    except (OSError, UnicodeDecodeError) as cause:
+        raise ConfigurationInvalid(f"{path} cannot be read: {cause}") from cause
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Settings:
+    """The settings that a text states, as the file at `path` would. Raises ConfigurationInvalid naming the setting."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
         raise ConfigurationInvalid(f"{path} cannot be read: {cause}") from cause
     return _validated(document, path)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -13,11 +15,11 @@ import typer
 
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.cli.connection import connected
-from node.cli.output import Exit, table
+from node.cli.output import Exit, pairs, spoken, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
-from node.errors import ConfigurationInvalid
+from node.errors import ConfigurationInvalid, FileUnusable, PortTaken
 
-app = typer.Typer(no_args_is_help=True, help="The consortium's chain.")
+app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, deploy, admit, look, anchor.")
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 10
 
@@ -31,18 +33,19 @@ def up(
 ) -> None:
     """Run the network's engine on this machine until interrupted, with its state on disk."""
     with reporting(as_json=as_json) as output:
-        document = tomllib.loads(network.read_text(encoding="utf-8"))
-        engine = document.get("engine")
-        if not isinstance(engine, dict):
-            raise ConfigurationInvalid(f"{network} has no [engine]; this network is not run by one machine")
-        program = ROOT / str(engine["program"])
-        if not program.exists():
-            raise ConfigurationInvalid(f"{program} is not installed; run `make setup`")
-        state.mkdir(parents=True, exist_ok=True)
-        values = {"port": str(port), "chain_id": str(document["chain_id"]), "state": str(state / "state.json")}
-        arguments = [str(argument).format(**values) for argument in engine["arguments"]]
-        output.note(f"{document['name']} on port {port}; Ctrl-C stops it")
-        child = subprocess.Popen([str(program), *arguments])
+        name, program, arguments = _engine(network, state, port)
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise FileUnusable(f"{state} cannot be made: {cause.strerror}", path=state) from cause
+        _check_port(port)
+        output.result(
+            {"network": name, "port": port, "state": str(state)},
+            spoken(f"{name} on port {port}, state in {state}; Ctrl-C stops it"),
+        )
+        sys.stdout.flush()
+        # Standard output is ours: with --json it is one document.
+        child = subprocess.Popen([str(program), *arguments], stdout=sys.stderr)
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         try:
             code = child.wait()
@@ -50,6 +53,7 @@ def up(
             child.terminate()
             code = child.wait(STOP_SECONDS)
         if code not in {0, -signal.SIGTERM, -signal.SIGINT}:
+            output.note(f"{program.name} ended with code {code}; what it printed above says why")
             raise typer.Exit(Exit.UNAVAILABLE)
 
 
@@ -67,6 +71,7 @@ def deploy(
         settings = settings_of(config)
         file = deploy_consortium(settings, passphrase(), founder, threshold, _now_ms)
         output.result({"contracts": str(file)})
+        output.note(f"Hand {file.name} and the network file to every member; founders can run `kiteline serve` now.")
 
 
 @app.command(epilog="Example: kiteline chain admit health/admission.json --config civil/kiteline.toml")
@@ -81,11 +86,15 @@ def admit(
 
         proposal, transaction = propose_member(settings_of(config), passphrase(), admission, _now_ms)
         output.result({"proposal": proposal, "transaction": transaction.hex()})
+        output.note(
+            f"With a threshold of one the member is admitted; with more, other authorities run "
+            f"`kiteline chain approve {proposal}`."
+        )
 
 
 @app.command(epilog="Example: kiteline chain approve 3 --config civil/kiteline.toml")
 def approve(
-    proposal: Annotated[int, typer.Argument(min=1, help="Number of the proposal.")],
+    proposal: Annotated[int, typer.Argument(min=1, help="Number of the proposal, as `kiteline chain admit` gave it.")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JSONOption = False,
 ) -> None:
@@ -99,7 +108,7 @@ def approve(
 
 @app.command(epilog="Example: kiteline chain status --json")
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
-    """Show how the node sees the chain."""
+    """Show how the node sees the chain. Ends with 3 while no endpoint of the chain answers."""
     with reporting(as_json=as_json) as output, connected(config) as client:
         answer = client.department.GetStatus(pb.GetStatusRequest())
         document = {
@@ -112,6 +121,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
         }
         output.result(document)
         if not answer.chain_reachable:
+            output.note("No endpoint of the chain answers; the node goes on by itself when one does.")
             raise typer.Exit(Exit.UNAVAILABLE)
 
 
@@ -120,7 +130,12 @@ def anchor(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
     """Sign a checkpoint of the audit log and put it on the chain now rather than on schedule."""
     with reporting(as_json=as_json) as output, connected(config) as client:
         answer = client.department.AnchorNow(pb.AnchorNowRequest())
-        output.result({"checkpoint": answer.checkpoint_note.decode(), "transaction": answer.transaction_hash.hex()})
+        note, transaction = answer.checkpoint_note.decode(), answer.transaction_hash.hex()
+        size = note.split("\n")[1]
+        output.result(
+            {"checkpoint": note, "transaction": transaction},
+            pairs({"anchored_entries": f"{int(size):,}", "transaction": transaction}),
+        )
 
 
 @app.command(epilog="Example: kiteline chain trust --to trust.json")
@@ -134,12 +149,39 @@ def trust(
         from node.app.consortium import trust_document  # noqa: PLC0415 - likewise
 
         document = trust_document(settings_of(config), passphrase(), _now_ms)
-        to.write_text(document.text, encoding="utf-8")
-        rows = [["members", document.members], ["blocks", document.blocks]]
-        output.result(
-            {"file": str(to), "members": document.members, "blocks": document.blocks},
-            table(f"Trust root {to}", ["what", "how many"], rows),
-        )
+        write_file(to, document.text.encode())
+        output.result({"file": str(to), "members": document.members, "blocks": document.blocks})
+        output.note(f"An auditor verifies with it: kiteline verify FILE --trust {to}")
+
+
+def _engine(network: Path, state: Path, port: int) -> tuple[str, Path, list[str]]:
+    """The network's name, the engine's program and its arguments."""
+    try:
+        document = tomllib.loads(network.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+        raise ConfigurationInvalid(f"{network} cannot be read: {cause}") from cause
+    engine = document.get("engine")
+    if not isinstance(engine, dict):
+        raise ConfigurationInvalid(f"{network} has no [engine]; this network is not run by one machine")
+    try:
+        name, program = str(document["name"]), ROOT / str(engine["program"])
+        values = {"port": str(port), "chain_id": str(document["chain_id"]), "state": str(state / "state.json")}
+        arguments = [str(argument).format(**values) for argument in engine["arguments"]]
+    except (KeyError, TypeError, ValueError) as cause:
+        raise ConfigurationInvalid(f"{network}: name, chain_id or [engine] is not complete") from cause
+    if not program.exists():
+        raise ConfigurationInvalid(f"{program} is not installed; run `make setup`")
+    return name, program, arguments
+
+
+def _check_port(port: int) -> None:
+    """Raise PortTaken now, in words, rather than have the engine end."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as cause:
+            raise PortTaken(f"port {port} cannot be listened on: {cause.strerror}", port=port) from cause
 
 
 def _now_ms() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from node.cli import asking, chain, offering, operating, proving, session
@@ -21,10 +24,12 @@ app.command(rich_help_panel=OPERATE, epilog="Example: kiteline status --json")(o
 app.command(rich_help_panel=OPERATE, epilog="Example: kiteline engines")(operating.engines)
 app.add_typer(chain.app, name="chain", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OFFER, epilog=offering.publish_epilog)(offering.publish)
-app.command(rich_help_panel=OFFER, epilog="Example: kiteline grants")(offering.grants)
-app.command(rich_help_panel=OFFER, epilog="Example: kiteline decide 9b02… --approve")(offering.decide)
-app.command(rich_help_panel=OFFER, epilog="Example: kiteline revoke 9b02… --reason 'purpose changed'")(offering.revoke)
-app.command(rich_help_panel=OFFER, epilog="Example: kiteline explain 9b02…")(offering.explain)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline grants; kiteline grants 9b02c4e1")(offering.grants)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline decide 9b02c4e1 --approve")(offering.decide)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline revoke 9b02c4e1 --reason 'purpose changed'")(
+    offering.revoke
+)
+app.command(rich_help_panel=OFFER, epilog="Example: kiteline explain 9b02c4e1")(offering.explain)
 app.command(rich_help_panel=ASK, epilog="Example: kiteline catalogue villages --json")(offering.catalogue)
 app.command(rich_help_panel=ASK, epilog=asking.request_epilog)(asking.request)
 app.command(rich_help_panel=ASK, epilog=asking.fetch_epilog)(asking.fetch)
@@ -33,6 +38,21 @@ app.command(rich_help_panel=ASK, epilog=asking.query_epilog)(asking.query)
 app.command(rich_help_panel=PROVE, epilog=proving.trail_epilog)(proving.trail)
 app.command(rich_help_panel=PROVE, epilog=proving.evidence_epilog)(proving.evidence)
 app.command(rich_help_panel=PROVE, epilog=proving.verify_epilog)(proving.verify)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer passes the flag so
+    if wanted:
+        typer.echo(f"kiteline {version('kiteline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Share data between departments under grants that everyone can check."""
 
 
 def run() -> None:

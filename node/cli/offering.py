@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.cli.connection import connected
-from node.cli.output import table
-from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, hex_id, reporting
+from node.cli.names import GRANT_HELP, grant_id, short
+from node.cli.output import line, pairs, table
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting, settings_of
+from node.errors import GrantUnknown
 from node.formats import open_source
 
 SHARING = {"unconditional": 1, "conditional": 2, "not-shared": 3}
@@ -49,22 +56,36 @@ def publish(
                 sharing_type=pb.SharingType.Name(SHARING[sharing]),
             )
         )
-        with output.progress(f"publish {dataset}", source.record_estimate) as bar:
+        # How many rows a condition leaves is known when they are read.
+        estimate = None if conditions else source.record_estimate
+        with output.progress(f"publish {dataset}", estimate) as bar:
             sealed, last = 0, pb.PublishResponse()
             for last in client.publish(described.dataset_id, source.batches()):
                 sealed = last.sealed_count
                 bar.to(sealed)
             bar.to(sealed, sealed)
+        seconds = client.last_stream_seconds
+        rate = round(sealed / max(seconds, 1e-9))
+        document = {
+            "dataset": described.dataset_id.hex(),
+            "records": sealed,
+            "seconds": round(seconds, 3),
+            "records_per_second": rate,
+            "version": last.version_note.decode(),
+            "transaction": last.transaction_hash.hex(),
+        }
         output.result(
-            {
-                "dataset": described.dataset_id.hex(),
-                "records": sealed,
-                "seconds": round(client.last_stream_seconds, 3),
-                "records_per_second": round(sealed / max(client.last_stream_seconds, 1e-9)),
-                "version": last.version_note.decode(),
-                "transaction": last.transaction_hash.hex(),
-            }
+            document,
+            pairs(
+                {
+                    "dataset": described.dataset_id.hex(),
+                    "records": f"{sealed:,} sealed, logged and anchored",
+                    "took": f"{seconds:.2f} s, {rate:,} records/s",
+                    "transaction": last.transaction_hash.hex(),
+                }
+            ),
         )
+        output.note("Other departments find it with `kiteline catalogue`; `kiteline grants` shows who asks.")
 
 
 def catalogue(
@@ -90,37 +111,47 @@ def catalogue(
             }
             for entry in entries
         ]
-        columns = ["dataset", "name", "title", "provider_name", "sharing", "level", "records"]
-        rows = [[document[column] for column in columns] for document in documents]
-        output.result({"entries": documents}, table("Catalogue", columns, rows))
-
-
-def grants(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
-    """List the grants that this department asked for or is asked for."""
-    with reporting(as_json=as_json) as output, connected(config) as client:
-        documents = [
-            {
-                "grant": grant.grant_id.hex(),
-                "dataset": grant.dataset_id.hex(),
-                "requester": grant.requester_id,
-                "provider": grant.provider_id,
-                "state": STATE_NAMES[grant.state],
-                "used": grant.used,
-                "quota": grant.quota,
-                "expiry": grant.expiry_seconds,
-                "last_sequence": grant.last_sequence,
-                "fields": list(grant.fields),
-                "purpose": grant.purpose,
-            }
-            for grant in client.department.ListGrants(pb.ListGrantsRequest()).grants
+        columns = ["dataset", "name", "title", "provider", "sharing", "level", "records"]
+        rows = [
+            [
+                short(entry.dataset.dataset_id.hex()),
+                *(entry.name, entry.title, entry.provider_name),
+                *(SHARING_NAMES.get(entry.sharing_type, "?"), entry.level, f"{entry.dataset.record_count:,}"),
+            ]
+            for entry in entries
         ]
-        columns = ["grant", "requester", "provider", "state", "used", "quota", "last_sequence", "purpose"]
-        rows = [[document[column] for column in columns] for document in documents]
-        output.result({"grants": documents}, table("Grants", columns, rows))
+        output.result(
+            {"entries": documents},
+            table("Catalogue", columns, rows, right={"level", "records"}, folds={"title", "provider"}),
+        )
+        if not entries:
+            output.note(
+                f"No dataset has {contains!r} in its name or title." if contains else "Nobody offers a dataset yet."
+            )
+
+
+def grants(
+    grant: Annotated[str, typer.Argument(help="Show this one in full. " + GRANT_HELP)] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """List the grants that this department asked for or is asked for, or show one in full."""
+    with reporting(as_json=as_json) as output, connected(config) as client:
+        held = list(client.department.ListGrants(pb.ListGrantsRequest()).grants)
+        if grant:
+            wanted = grant_id(client, grant)
+            held = [one for one in held if one.grant_id == wanted]
+            if not held:
+                raise GrantUnknown("this department is no side of that grant")
+        documents = [_grant_document(one) for one in held]
+        drawn = pairs(_grant_in_full(held[0])) if grant else _grants_table(held, settings_of(config).member_id)
+        output.result({"grants": documents}, drawn)
+        if not held:
+            output.note("No grant yet: `kiteline catalogue` lists what can be asked for, `kiteline request` asks.")
 
 
 def decide(
-    grant: Annotated[str, typer.Argument(help="The grant, 64 hexadecimal digits.")],
+    grant: Annotated[str, typer.Argument(help=GRANT_HELP)],
     approve: Annotated[bool, typer.Option("--approve/--deny", help="Approve, or deny with a reason.")],
     reason: Annotated[str, typer.Option(help="Why; needed for a denial.")] = "",
     fields: Annotated[str, typer.Option(help="Narrow to these fields, comma-separated.")] = "",
@@ -133,9 +164,10 @@ def decide(
     if not approve and not reason:
         raise typer.BadParameter("a denial needs --reason", param_hint="--reason")
     with reporting(as_json=as_json) as output, connected(config) as client:
+        identity = grant_id(client, grant)
         answer = client.department.DecideGrant(
             pb.DecideGrantRequest(
-                grant_id=hex_id(grant, "grant"),
+                grant_id=identity,
                 approve=approve,
                 reason=reason,
                 fields=[name for name in fields.split(",") if name],
@@ -144,38 +176,104 @@ def decide(
             )
         )
         state = "approved" if approve else "denied"
-        output.result({"grant": grant, "state": state, "transaction": answer.transaction_hash.hex()})
+        output.result({"grant": identity.hex(), "state": state, "transaction": answer.transaction_hash.hex()})
 
 
 def revoke(
-    grant: Annotated[str, typer.Argument(help="The grant, 64 hexadecimal digits.")],
+    grant: Annotated[str, typer.Argument(help=GRANT_HELP)],
     reason: Annotated[str, typer.Option(help="Why, one line.")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JSONOption = False,
 ) -> None:
     """Revoke a grant: no new order, running streams are cut, keys not yet released never are."""
     with reporting(as_json=as_json) as output, connected(config) as client:
-        answer = client.department.RevokeGrant(pb.RevokeGrantRequest(grant_id=hex_id(grant, "grant"), reason=reason))
-        output.result({"grant": grant, "state": "revoked", "transaction": answer.transaction_hash.hex()})
+        identity = grant_id(client, grant)
+        answer = client.department.RevokeGrant(pb.RevokeGrantRequest(grant_id=identity, reason=reason))
+        output.result({"grant": identity.hex(), "state": "revoked", "transaction": answer.transaction_hash.hex()})
 
 
 def explain(
-    grant: Annotated[str, typer.Argument(help="The grant, 64 hexadecimal digits.")],
+    grant: Annotated[str, typer.Argument(help=GRANT_HELP)],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JSONOption = False,
 ) -> None:
     """Say in full why a grant does or does not allow an order now."""
     with reporting(as_json=as_json) as output, connected(config) as client:
-        answer = client.department.Explain(pb.ExplainRequest(grant_id=hex_id(grant, "grant")))
+        identity = grant_id(client, grant)
+        answer = client.department.Explain(pb.ExplainRequest(grant_id=identity))
+        verdict = line(("allowed", "bold green") if answer.allowed else (f"refused: {answer.reason}", "bold red"))
         output.result(
             {
-                "grant": grant,
+                "grant": identity.hex(),
                 "allowed": answer.allowed,
                 "reason": answer.reason,
                 "explanations": list(answer.explanations),
             },
-            "\n".join(["allowed" if answer.allowed else f"refused: {answer.reason}", *answer.explanations]),
+            Text("\n").join([verdict, *map(_judged, answer.explanations)]),
         )
+
+
+def _judged(sentence: str) -> Text:
+    """A sentence of an explanation; those that refuse begin with their reason."""
+    refuses = re.match(r"[A-Z_]{2,}: ", sentence)
+    return line(("✘", "red") if refuses else ("✔", "green"), f" {sentence}")
+
+
+def _grant_document(grant: pb.Grant) -> dict[str, object]:
+    return {
+        "grant": grant.grant_id.hex(),
+        "dataset": grant.dataset_id.hex(),
+        "requester": grant.requester_id,
+        "provider": grant.provider_id,
+        "state": STATE_NAMES[grant.state],
+        "used": grant.used,
+        "quota": grant.quota,
+        "expiry": grant.expiry_seconds,
+        "last_sequence": grant.last_sequence,
+        "fields": list(grant.fields),
+        "purpose": grant.purpose,
+    }
+
+
+def _grant_in_full(grant: pb.Grant) -> dict[str, object]:
+    """What an officer reads before deciding."""
+    return {
+        "grant": grant.grant_id.hex(),
+        "dataset": grant.dataset_id.hex(),
+        "requester": grant.requester_id,
+        "provider": grant.provider_id,
+        "state": STATE_NAMES[grant.state].replace("_", " "),
+        "orders": f"{grant.used} of {grant.quota} used",
+        "until": _day(grant.expiry_seconds),
+        "deliveries": grant.last_sequence,
+        "fields": list(grant.fields) or "all",
+        "purpose": grant.purpose,
+    }
+
+
+def _grants_table(grants: Sequence[pb.Grant], own_id: str) -> Table:
+    columns = ["grant", "who asks", "other side", "state", "orders", "until", "purpose"]
+    rows = [
+        [
+            short(grant.grant_id.hex()),
+            "we" if grant.requester_id == own_id else "they",
+            grant.provider_id if grant.requester_id == own_id else grant.requester_id,
+            STATE_NAMES[grant.state].replace("_", " "),
+            f"{grant.used} of {grant.quota}",
+            _day(grant.expiry_seconds),
+            grant.purpose,
+        ]
+        for grant in grants
+    ]
+    return table("Grants", columns, rows, folds={"purpose"})
+
+
+def _day(seconds: int) -> str:
+    """The day of a Unix time, UTC; the chain's integer may lie beyond the calendar."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat() if seconds else "-"
+    except (OverflowError, ValueError, OSError):
+        return "for ever"
 
 
 def _conditions(texts: list[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from crypto.engine import survey_engines
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.app.settings import FILE_NAME, Settings
 from node.cli.connection import connected
-from node.cli.output import Exit, table
+from node.cli.output import Exit, line, pairs, table, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
 
 init_epilog = (
@@ -59,50 +59,69 @@ def init(
         )
         admission = initialise(home, settings, parse_roles(roles), passphrase(), os.urandom, _now_ms)
         file = home / "admission.json"
-        file.write_text(json.dumps(admission_document(admission), ensure_ascii=False, indent=2) + "\n")
+        text = json.dumps(admission_document(admission), ensure_ascii=False, indent=2) + "\n"
+        write_file(file, text.encode())
         output.result({"member": member_id, "configuration": str(home / FILE_NAME), "admission": str(file)})
         output.note("Hand admission.json to an authority of the consortium; start with `kiteline serve` once admitted.")
 
 
 def serve(
     config: ConfigOption = DEFAULT_CONFIG,
-    json_logs: Annotated[bool, typer.Option("--json", help="Log one JSON object a line.")] = False,
+    json_logs: Annotated[
+        bool,
+        typer.Option("--json", help="Log one JSON object a line, also on a terminal; a refusal to start likewise."),
+    ] = False,
 ) -> None:
     """Run the node until it is asked to stop (SIGTERM or Ctrl-C)."""
-    with reporting(as_json=False):
-        # grpc and web3 take a second to import; commands that do not serve should not pay for it.
+    with reporting(as_json=json_logs):
+        settings, secret = settings_of(config), passphrase()
+        # grpc and web3 take a second to import; whoever does not get to serve should not pay for it.
         from node.app.logging import configure_logging  # noqa: PLC0415
         from node.app.node import run_node  # noqa: PLC0415
 
-        settings = settings_of(config)
         logger = configure_logging(as_json=json_logs or not sys.stderr.isatty())
-        run_node(settings, passphrase(), logger, clock=_now_ms, random=os.urandom)
+        run_node(settings, secret, logger, clock=_now_ms, random=os.urandom)
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
     """Describe the running node: member, engine, log, chain, datasets."""
     with reporting(as_json=as_json) as output, connected(config) as client:
         answer = client.department.GetStatus(pb.GetStatusRequest())
-        output.result(
+        document = {
+            "member": answer.member_id,
+            "name": answer.member_name,
+            "version": answer.version,
+            "engine": answer.engine,
+            "listens_on": answer.listen_address,
+            "uptime": str(timedelta(seconds=answer.uptime_seconds)),
+            "log_entries": answer.log_size,
+            "log_root": answer.log_root.hex(),
+            "anchored_entries": answer.anchored_size,
+            "chain_reachable": answer.chain_reachable,
+            "chain_id": answer.chain_id,
+            "block": answer.block_number,
+            "pending_transactions": answer.pending_transactions,
+            "datasets": answer.dataset_count,
+            "records": answer.record_count,
+        }
+        reachable = ("reachable", "green") if answer.chain_reachable else ("no endpoint answers", "bold red")
+        pending = f"{answer.pending_transactions} transactions pending"
+        drawn = pairs(
             {
-                "member": answer.member_id,
-                "name": answer.member_name,
-                "version": answer.version,
-                "engine": answer.engine,
-                "listens_on": answer.listen_address,
-                "uptime": str(timedelta(seconds=answer.uptime_seconds)),
-                "log_entries": answer.log_size,
-                "log_root": answer.log_root.hex(),
-                "anchored_entries": answer.anchored_size,
-                "chain_reachable": answer.chain_reachable,
-                "chain_id": answer.chain_id,
-                "block": answer.block_number,
-                "pending_transactions": answer.pending_transactions,
-                "datasets": answer.dataset_count,
-                "records": answer.record_count,
+                "member": f"{answer.member_id} {answer.member_name}",
+                "node": f"version {answer.version}, engine {answer.engine}, on {answer.listen_address}",
+                "up for": document["uptime"],
+                "log": f"{answer.log_size:,} entries, {answer.anchored_size:,} of them anchored",
+                "log root": answer.log_root.hex(),
+                "chain": line(reachable, f", id {answer.chain_id}, block {answer.block_number:,}, {pending}"),
+                "offers": f"{answer.record_count:,} records in {answer.dataset_count:,} datasets",
             }
         )
+        output.result(document, drawn)
         if not answer.chain_reachable:
+            output.note(
+                "Deliveries go on under known grants for max_outage_seconds; start the chain, or mend `endpoints`."
+            )
             raise typer.Exit(Exit.UNAVAILABLE)
 
 
@@ -120,13 +139,22 @@ def engines(
             if report.engine is not None and measure:
                 document |= figures(report.engine, time.perf_counter)
             documents.append(document)
-        columns = list(dict.fromkeys(name for document in documents for name in document))
-        rows = [[_figure(document.get(column, "")) for column in columns] for document in documents]
-        output.result({"engines": documents}, table("Engines", [name.replace("_", " ") for name in columns], rows))
+        names = list(dict.fromkeys(name for document in documents for name in document))
+        columns = {name: name.replace("_per_second", "/s").replace("_", " ") for name in names}
+        rows = [[_figure(document.get(name, "")) for name in names] for document in documents]
+        drawn = table(
+            "Engines",
+            list(columns.values()),
+            rows,
+            right=[name for name in columns.values() if "/s" in name],
+            folds={"why"},
+        )
+        output.result({"engines": documents}, drawn)
+        output.note("A node takes the first usable one; `engine` in its configuration insists on another.")
 
 
-def _figure(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _figure(value: object) -> object:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _now_ms() -> int:

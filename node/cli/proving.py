@@ -14,21 +14,23 @@ from audit.verify import TrustRoot, verify_evidence
 from crypto.engine import load_engine
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.cli.connection import connected
-from node.cli.output import Exit, escape, table
-from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, hex_id, reporting
+from node.cli.names import GRANT_HELP, grant_id
+from node.cli.output import Exit, line, table, write_file
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting
 
-trail_epilog = "Example: kiteline trail 9b02…"
-evidence_epilog = "Example: kiteline evidence --member 113707000042587413 --index 12 --to delivery.evidence"
+trail_epilog = "Example: kiteline trail 9b02c4e1"
+evidence_epilog = "Example: kiteline evidence --member 11370700004258746X --index 12 --to delivery.evidence"
 
 
 def trail(
-    grant: Annotated[str, typer.Argument(help="The grant, 64 hexadecimal digits.")],
+    grant: Annotated[str, typer.Argument(help=GRANT_HELP)],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JSONOption = False,
 ) -> None:
     """Show every step of a grant from both sides' logs, each proven, and name gaps and contradictions."""
     with reporting(as_json=as_json) as output, connected(config) as client:
-        answer = client.department.GetTrail(pb.GetTrailRequest(grant_id=hex_id(grant, "grant")))
+        identity = grant_id(client, grant)
+        answer = client.department.GetTrail(pb.GetTrailRequest(grant_id=identity))
         steps = [
             {
                 "member": step.member_id,
@@ -45,16 +47,29 @@ def trail(
         ]
         findings = list(answer.findings)
         holds = not findings and all(step.proven for step in answer.steps)
-        columns = ["time", "member", "index", "event", "outcome", "sequence", "proven"]
-        drawn = table(f"Trail of {grant}", columns, [[step[column] for column in columns] for step in steps])
-        output.result({"grant": grant, "steps": steps, "findings": findings, "holds": holds}, drawn)
+        columns = ["time (UTC)", "member", "index", "event", "outcome", "delivery", "proven"]
+        rows = [
+            [
+                _moment(step.time_milliseconds),
+                *(step.member_id, step.index, step.event, step.outcome, step.sequence or "", step.proven),
+            ]
+            for step in answer.steps
+        ]
+        drawn = table(f"Trail of {identity.hex()}", columns, rows, right={"index", "delivery"}, folds={"outcome"})
+        output.result({"grant": identity.hex(), "steps": steps, "findings": findings, "holds": holds}, drawn)
         if not as_json:
             for finding in findings:
-                output.people.print(f"[bold red]finding[/] {escape(finding)}")
+                output.people.print(line(("finding ", "bold red"), finding))
             if holds:
-                output.people.print("[green]every step is proven, both sides agree, nothing is missing[/]")
+                output.people.print(line(("every step is proven, both sides agree, nothing is missing", "green")))
+            elif not findings:
+                output.people.print(line(("a step is not proven", "bold red")))
         if not holds:
             raise typer.Exit(Exit.DOES_NOT_HOLD)
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def evidence(
@@ -67,8 +82,9 @@ def evidence(
     """Save the evidence file of one log entry, to be verified offline."""
     with reporting(as_json=as_json) as output, connected(config) as client:
         answer = client.department.GetMemberEvidence(pb.GetMemberEvidenceRequest(member_id=member, index=index))
-        to.write_bytes(answer.evidence)
+        write_file(to, answer.evidence)
         output.result({"member": member, "index": index, "bytes": len(answer.evidence), "file": str(to)})
+        output.note(f"Anyone verifies it offline: kiteline verify {to}")
 
 
 verify_epilog = "Example: kiteline verify receipt.evidence --trust trust.json"
@@ -90,7 +106,19 @@ def verify(
         ]
         output.result(
             {"file": str(file), "holds": report.holds, "links": links},
-            table(f"Evidence {file}", ["verdict", "link", "what it says", "rests on"], rows),
+            table(
+                f"Evidence {file}",
+                ["verdict", "link", "what it says", "rests on"],
+                rows,
+                folds={"what it says", "rests on"},
+            ),
         )
+        if not as_json:
+            verdict = (
+                ("every link holds", "green") if report.holds else ("a link does not hold; keep the file", "bold red")
+            )
+            output.people.print(line(verdict))
+        if report.holds and trust is None:
+            output.note("Without --trust the file vouches for its own keys and its own block; compare them elsewhere.")
         if not report.holds:
             raise typer.Exit(Exit.DOES_NOT_HOLD)

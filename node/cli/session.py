@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,8 +13,9 @@ import typer
 
 from crypto.errors import Refusal
 from node.app.settings import FILE_NAME, Settings, load
+from node.cli.errors import Interrupted, WrongUsage
 from node.cli.output import Exit, Output, debugging
-from node.errors import ConfigurationInvalid
+from node.errors import ConfigurationInvalid, InternalError
 
 ConfigOption = Annotated[
     Path,
@@ -39,8 +40,7 @@ def reporting(*, as_json: bool) -> Iterator[Output]:
     except Refusal as refusal:
         raise typer.Exit(output.refusal(refusal)) from refusal
     except KeyboardInterrupt as interrupt:
-        output.note("interrupted")
-        raise typer.Exit(Exit.INTERRUPTED) from interrupt
+        raise typer.Exit(output.refusal(Interrupted("interrupted"))) from interrupt
     except BrokenPipeError as gone:
         _close_quietly()
         raise typer.Exit(Exit.DONE) from gone
@@ -61,31 +61,29 @@ def passphrase() -> bytes:
             raise ConfigurationInvalid(f"the passphrase file cannot be read: {cause.strerror}") from cause
         value = text.removesuffix(b"\n")
     else:
-        value = os.environ.get("KITELINE_PASSPHRASE", "").encode()
+        value = os.environb.get(b"KITELINE_PASSPHRASE", b"")
     if not value:
         raise ConfigurationInvalid("no passphrase: set KITELINE_PASSPHRASE_FILE or KITELINE_PASSPHRASE")
+    try:
+        value.decode()
+    except UnicodeDecodeError as cause:
+        raise ConfigurationInvalid("the passphrase is not UTF-8") from cause
     return value
 
 
-def hex_id(text: str, what: str) -> bytes:
-    """A 32-byte id typed as 64 hexadecimal digits."""
-    if len(text) != 64 or any(char not in "0123456789abcdef" for char in text):  # noqa: PLR2004 - 32 bytes in hex
-        raise typer.BadParameter(f"a {what} is 64 lower-case hexadecimal digits")
-    return bytes.fromhex(text)
-
-
-def run(app: Callable[[], object]) -> NoReturn:
+def run(app: typer.Typer) -> NoReturn:
     """Run the program; a defect ends with one sentence, and a traceback only where KITELINE_DEBUG=1 asks for it."""
+    output = Output(as_json="--json" in sys.argv[1:])
     try:
-        app()
-    except SystemExit:
-        raise
+        # Typer itself tells a person what is wrong with a command line; a script gets a document like any other.
+        code = app(standalone_mode=not output.as_json)
+    except typer.TyperException as wrong:
+        code = output.refusal(WrongUsage(wrong.format_message()))
     except Exception as defect:
         if debugging():
             raise
-        sys.stderr.write(f"INTERNAL {type(defect).__name__}: {defect}\n  Set KITELINE_DEBUG=1 and report the trace.\n")
-        sys.exit(Exit.DEFECT)
-    sys.exit(Exit.DONE)
+        code = output.refusal(InternalError(f"{type(defect).__name__}: {defect}"))
+    sys.exit(code or Exit.DONE)
 
 
 def _close_quietly() -> None:

@@ -155,9 +155,15 @@ def judge_freshness(order_time_ms: int, now_ms: int, max_clock_skew_seconds: int
         )
 
 
+# What these judge is on the chain once the grant is approved; before that, their figures are zeros that say nothing.
+_AFTER_APPROVAL: tuple[Rule, ...] = (_terms_known, _not_expired, _quota_left)
+
+
 def _sentences(facts: GrantFacts) -> Iterator[Judgement]:
+    never_approved = facts.grant is None or facts.grant.state in {GrantState.REQUESTED, GrantState.DENIED}
     for rule in _ORDER_RULES:
-        yield rule(facts)
+        if not (never_approved and rule in _AFTER_APPROVAL):
+            yield rule(facts)
 
 
 def explain(facts: GrantFacts) -> Explanation:

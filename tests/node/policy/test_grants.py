@@ -150,3 +150,62 @@ def test_an_order_too_old_or_from_the_future_is_a_replay(away: int) -> None:
 def test_an_expiry_beyond_the_calendar_is_still_explained() -> None:
     facts = replace(_with_grant(expiry_seconds=(1 << 64) - 1), terms=Terms((), (1 << 64) - 1, 3))
     assert explain(facts).allowed
+
+
+def test_the_officer_reads_a_sentence_for_every_rule_in_order() -> None:
+    assert explain(replace(FACTS, used=2)).sentences == (
+        f"The grant is on the chain, asked for by {REQUESTER}.",
+        "The requester, 大数据局, is an active member.",
+        "The provider, 民政局, is an active member.",
+        "The grant is not revoked.",
+        "The grant is approved.",
+        "The decision in this node's log is the one on the chain.",
+        "The grant expires at 2033-05-18T03:33:20.000Z.",
+        "The dataset is offered.",
+        "2 of 3 orders are used.",
+        "It covers all fields: bulk and queries.",
+    )
+
+
+def test_of_several_faults_a_caller_meets_the_first_and_the_officer_all() -> None:
+    """Faults are added from the last rule to the first: each is met in place of those after it."""
+    facts, met = FACTS, []
+    for changes in (
+        {"used": 3},
+        {"dataset": None},
+        {"now_ms": EXPIRY * 1000},
+        {"terms": None},
+        {"grant": replace(_grant(FACTS), state=GrantState.CLOSED)},
+        {"revoked_here": True},
+        {"provider": None},
+        {"requester": None},
+    ):
+        facts = replace(facts, **changes)
+        with pytest.raises(Refusal) as refused:
+            judge_order(facts, BULK, 10)
+        met.append(refused.value.reason)
+    assert met == [
+        "GRANT_USED_UP",
+        "DATASET_UNKNOWN",
+        "GRANT_EXPIRED",
+        "GRANT_NOT_APPROVED",
+        "GRANT_NOT_APPROVED",
+        "GRANT_REVOKED",
+        "NOT_A_MEMBER",
+        "NOT_A_MEMBER",
+    ]
+    told = [sentence.split(":")[0] for sentence in explain(facts).sentences if sentence.split(":")[0].isupper()]
+    assert told == met[::-1]
+
+
+def _grant(facts: GrantFacts) -> GrantOnChain:
+    assert facts.grant is not None
+    return facts.grant
+
+
+def test_the_terms_in_the_log_are_those_of_the_chain_or_none() -> None:
+    for terms in (Terms((), EXPIRY - 1, 3), Terms((), EXPIRY, 2), Terms((), EXPIRY + 1, 3)):
+        with pytest.raises(Refusal) as refused:
+            judge_release(replace(FACTS, terms=terms))
+        assert refused.value.reason == "GRANT_NOT_APPROVED"
+        assert "different terms" in str(refused.value)
