@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from node.cli.connection import connected
 from node.cli.names import GRANT_HELP, grant_id, short
 from node.cli.output import line, pairs, table
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting, settings_of
-from node.errors import GrantUnknown
+from node.errors import GrantUnknown, RecordInvalid
 from node.formats import open_source
 
 SHARING = {"unconditional": 1, "conditional": 2, "not-shared": 3}
@@ -46,6 +47,11 @@ def publish(
     conditions = _conditions(where or [])
     with reporting(as_json=as_json) as output, connected(config) as client:
         source = open_source(file, conditions)
+        # A file that cannot be read is refused before the dataset is in the catalogue for all to see.
+        batches = source.batches()
+        first = next(batches, None)
+        if first is None:
+            raise RecordInvalid(f"{file.name} has no record to publish")
         described = client.department.DescribeDataset(
             pb.DescribeDatasetRequest(
                 name=dataset,
@@ -60,7 +66,7 @@ def publish(
         estimate = None if conditions else source.record_estimate
         with output.progress(f"publish {dataset}", estimate) as bar:
             sealed, last = 0, pb.PublishResponse()
-            for last in client.publish(described.dataset_id, source.batches()):
+            for last in client.publish(described.dataset_id, chain([first], batches)):
                 sealed = last.sealed_count
                 bar.to(sealed)
             bar.to(sealed, sealed)
