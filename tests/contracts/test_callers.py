@@ -1,0 +1,211 @@
+"""Who may write: every function of the four contracts that changes something, from callers of every standing.
+
+The callers of an estate: an authority and department that provides datasets, keeps a log, asked for one grant and gave
+others. Each call of `writes` is one that it may make; the same calls are refused to whoever has lost its standing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.contracts.keys import with_field
+from tests.contracts.world import (
+    ABIS,
+    ACTIVE,
+    CONDITIONAL,
+    DEPARTMENT,
+    REMOVED,
+    SUSPENDED,
+    Member,
+    Said,
+    World,
+    member,
+    not_a_member,
+)
+
+LOG, DATASET, FRESH_DATASET, THEIRS = b"\1" * 32, b"\2" * 32, b"\3" * 32, b"\4" * 32
+ASKED, WANTED, UNWANTED, RUNNING, FRESH_GRANT = (bytes([number]) * 32 for number in range(5, 10))
+DIGEST = b"\x0a" * 32
+FAR = 2**63  # an expiry that no test reaches, Unix seconds
+Write = tuple[str, tuple[object, ...]]
+
+
+@pytest.fixture(scope="module")
+def founders(first: Member, second: Member, further: Member, third: Member, auditor: Member) -> list[Member]:
+    """Three authorities, a department and an auditor."""
+    return [first, second, further, third, auditor]
+
+
+@pytest.fixture
+def owner(second: Member) -> Member:
+    """Whose estate it is."""
+    return second
+
+
+@pytest.fixture
+def estate(world: World, owner: Member, third: Member) -> World:
+    """A world in which there is something to every call that needs something."""
+    world.send("Anchors.anchor", owner, LOG, 5, DIGEST, DIGEST)
+    world.send("Catalogue.register", owner, DATASET, DIGEST, 2, CONDITIONAL)
+    world.send("Catalogue.register", third, THEIRS, DIGEST, 2, CONDITIONAL)
+    world.send("Grants.request", owner, ASKED, THEIRS, DIGEST)
+    for grant in (WANTED, UNWANTED, RUNNING):
+        world.send("Grants.request", third, grant, DATASET, DIGEST)
+    world.send("Grants.approve", owner, RUNNING, DIGEST, FAR, 1)
+    return world
+
+
+def writes(owner: Member, third: Member, proposal: int) -> list[Write]:
+    """Every call that changes something, in an order in which the owner may make them all."""
+    return [
+        ("Anchors.anchor", (LOG, 6, DIGEST, DIGEST)),
+        ("Grants.request", (FRESH_GRANT, THEIRS, DIGEST)),
+        ("Grants.approve", (WANTED, DIGEST, FAR, 1)),
+        ("Grants.deny", (UNWANTED, DIGEST)),
+        ("Grants.advance", (RUNNING, 1, DIGEST)),
+        ("Grants.revoke", (RUNNING, DIGEST)),
+        ("Grants.close", (ASKED,)),
+        ("Catalogue.register", (FRESH_DATASET, DIGEST, 1, CONDITIONAL)),
+        ("Catalogue.update", (DATASET, DIGEST, 3, CONDITIONAL)),
+        ("Catalogue.setHead", (DATASET, 1, DIGEST, DIGEST)),
+        ("Catalogue.withdraw", (DATASET,)),
+        ("Members.approve", (proposal,)),
+        ("Members.proposeAdmission", (member(7).admission,)),
+        ("Members.proposeStatus", (third.id, SUSPENDED)),
+        ("Members.proposeRoles", (third.id, DEPARTMENT)),
+        ("Members.proposeThreshold", (3,)),
+        ("Members.declareCompromise", (1, 1)),
+        ("Members.rotateKeys", (owner.with_account().keys,)),
+    ]
+
+
+def never(world: World, owner: Member, others: list[Member]) -> Member:
+    return member(8)
+
+
+def suspended(world: World, owner: Member, others: list[Member]) -> Member:
+    world.resolve("Members.proposeStatus", others, owner.id, SUSPENDED)
+    return owner
+
+
+def removed(world: World, owner: Member, others: list[Member]) -> Member:
+    world.resolve("Members.proposeStatus", others, owner.id, REMOVED)
+    return owner
+
+
+def superseded(world: World, owner: Member, others: list[Member]) -> Member:
+    world.send("Members.rotateKeys", owner, owner.with_account().keys)
+    return owner
+
+
+def superseded_and_back(world: World, owner: Member, others: list[Member]) -> Member:
+    world.send("Members.rotateKeys", owner, owner.with_account().keys)
+    for status in (SUSPENDED, ACTIVE):
+        world.resolve("Members.proposeStatus", others, owner.id, status)
+    return owner
+
+
+LOSSES: Mapping[str, Callable[[World, Member, list[Member]], Member]] = {
+    "was never admitted": never,
+    "is suspended": suspended,
+    "is removed": removed,
+    "uses an account that it has replaced": superseded,
+    "uses a replaced account after a reinstatement": superseded_and_back,
+}
+
+
+def changing() -> set[str]:
+    """Every function of the contracts that changes something."""
+    return {
+        f"{name}.{entry['name']}"
+        for name, entries in ABIS.items()
+        for entry in entries
+        if entry["type"] == "function" and entry["stateMutability"] != "view"
+    }
+
+
+def test_the_calls_below_are_all_that_change_something(owner: Member, third: Member) -> None:
+    calls = [call for call, _ in writes(owner, third, 1)]
+    assert len(calls) == len(set(calls))
+    assert set(calls) == changing()
+
+
+def test_nothing_takes_money(owner: Member) -> None:
+    found = {entry["stateMutability"] for entries in ABIS.values() for entry in entries if "stateMutability" in entry}
+    assert found == {"nonpayable", "view"}
+
+
+def test_the_owner_may_make_every_call(estate: World, owner: Member, first: Member, third: Member) -> None:
+    proposal = estate.resolve("Members.proposeStatus", [first], third.id, SUSPENDED)
+    for call, arguments in writes(owner, third, proposal):
+        assert estate.send(call, owner, *arguments), call
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_call_is_accepted_from_whoever(
+    estate: World, owner: Member, first: Member, further: Member, third: Member, loss: str
+) -> None:
+    proposal = estate.resolve("Members.proposeStatus", [first], third.id, SUSPENDED)
+    caller = LOSSES[loss](estate, owner, [first, further])
+    for call, arguments in writes(owner, third, proposal):
+        estate.refuses(call, caller, *arguments, error=not_a_member(caller))
+
+
+def test_a_contract_that_the_owner_calls_does_not_act_for_it(
+    estate: World, owner: Member, first: Member, third: Member
+) -> None:
+    """A member that is lured into calling a stranger's contract has done nothing by it."""
+    proposal = estate.resolve("Members.proposeStatus", [first], third.id, SUSPENDED)
+    relay = estate.place_relay(third)
+    for call, arguments in writes(owner, third, proposal):
+        estate.refuses(call, owner, *arguments, error=("NotAMember", relay.lower()), relay=relay)
+
+
+def test_a_contract_acts_for_the_member_whose_account_it_is(estate: World, owner: Member, third: Member) -> None:
+    relay = estate.place_relay(third)
+    estate.send("Members.rotateKeys", owner, with_field(owner.keys, "account", relay))
+    call, arguments = writes(owner, third, 1)[0]
+    assert estate.send(call, third, *arguments, relay=relay) == [("Anchored", LOG, owner.id, *arguments[1:])]
+
+
+def test_a_reinstated_owner_may_make_every_call_again(
+    estate: World, owner: Member, first: Member, further: Member, third: Member
+) -> None:
+    proposal = estate.resolve("Members.proposeStatus", [first], third.id, SUSPENDED)
+    for status in (SUSPENDED, ACTIVE):
+        estate.resolve("Members.proposeStatus", (first, further), owner.id, status)
+    for call, arguments in writes(owner, third, proposal):
+        assert estate.send(call, owner, *arguments), call
+
+
+def test_nobody_acts_with_what_is_anothers(
+    estate: World, owner: Member, first: Member, third: Member, auditor: Member
+) -> None:
+    """The department asked for the grants that the owner decides; the auditor has no part in any."""
+    proposal = estate.resolve("Members.proposeStatus", [first], auditor.id, SUSPENDED)
+    for other in (third, auditor):
+        refusals: dict[str, Said] = {
+            "Anchors.anchor": ("NotTheOwner", LOG, other.id),
+            "Grants.approve": ("NotTheProvider", WANTED, other.id),
+            "Grants.deny": ("NotTheProvider", UNWANTED, other.id),
+            "Grants.advance": ("NotTheProvider", RUNNING, other.id),
+            "Grants.revoke": ("NotTheProvider", RUNNING, other.id),
+            "Grants.close": ("NotTheRequester", ASKED, other.id),
+            "Catalogue.update": ("NotTheProvider", DATASET, other.id),
+            "Catalogue.setHead": ("NotTheProvider", DATASET, other.id),
+            "Catalogue.withdraw": ("NotTheProvider", DATASET, other.id),
+        }
+        refusals.update({call: ("NotAnAuthority", other.address) for call in changing() if ".propose" in call})
+        refusals["Members.approve"] = ("NotAnAuthority", other.address)
+        # What is left names nobody else: it makes something new, or is about the caller's own keys.
+        assert changing() - set(refusals) == {
+            "Catalogue.register",
+            "Grants.request",
+            "Members.declareCompromise",
+            "Members.rotateKeys",
+        }
+        for call, arguments in writes(owner, third, proposal):
+            if call in refusals:
+                estate.refuses(call, other, *arguments, error=refusals[call])

@@ -1,0 +1,230 @@
+"""Whatever members, former members and outsiders send in whatever order, the contracts keep their promises.
+
+Hypothesis draws walks of transactions on the real chain: one kind through the council, where authorities vote on each other,
+and one through the estate of datasets, grants and logs, whose members come and go. At the end each test says what its walks
+reached, because a walk that gets nowhere breaks nothing either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from tests.contracts.chronicle import APPROVED, CLOSED, DENIED, GRANT_WAYS, REQUESTED, REVOKED, STATUS_WAYS
+from tests.contracts.keys import with_field
+from tests.contracts.walk import Move, Walk, among, walk
+from tests.contracts.world import (
+    ABIS,
+    ACTIVE,
+    AUDITOR,
+    AUTHORITY,
+    CONDITIONAL,
+    DEPARTMENT,
+    NOT_SHARED,
+    OPEN,
+    REMOVED,
+    SUSPENDED,
+    Member,
+    World,
+    member,
+)
+
+DAY = 24 * 60 * 60  # seconds
+LOGS = [bytes([number]) * 32 for number in (1, 2)]
+DATASETS = [bytes([number]) * 32 for number in (3, 4, 5)]
+GRANTS = [bytes([number]) * 32 for number in (6, 7, 8)]
+DIGESTS = [bytes([number]) * 32 for number in (10, 11)]
+# What may come next, `close` from the requester and all else from the provider. Nothing goes on from a denial.
+ONWARD = {
+    REQUESTED: ("approve", "deny", "approve", "close"),
+    APPROVED: ("advance", "revoke", "close"),
+    DENIED: ("advance",),
+    REVOKED: ("advance",),
+    CLOSED: ("advance",),
+}
+ANY_STEP = ("approve", "deny", "revoke", "close", "advance")
+STATUSES_ONWARD = {ACTIVE: (SUSPENDED, SUSPENDED, REMOVED), SUSPENDED: (ACTIVE, REMOVED), REMOVED: (ACTIVE,)}
+ANY_STATUS = (SUSPENDED, ACTIVE, REMOVED, 0)
+GROWTH = (1, 2, 3, 1, 0, -1)
+DAYS = (1, 2, 3, 1, 0, -1)
+LEVELS = (1, 2, 3, 4, 1, 2, 3, 4, 0, 5)
+SHARINGS = (CONDITIONAL, OPEN, CONDITIONAL, OPEN, NOT_SHARED, CONDITIONAL, 3)
+
+
+class Estate(Walk):
+    """Members that offer, ask, decide and anchor, while they are suspended, reinstated and given new accounts."""
+
+    def begin(self) -> None:
+        """Two datasets are offered and each is asked for."""
+        for dataset, grant, provider, requester in zip(DATASETS, GRANTS, (1, 2), (3, 1), strict=False):
+            self.step("Catalogue.register", provider, None, dataset, DIGESTS[0], 2, CONDITIONAL)
+            self.step("Grants.request", requester, None, grant, dataset, DIGESTS[0])
+
+    def anchor(self, move: Move) -> None:
+        """Anchor a size beside the one that the log has."""
+        log = among(LOGS, move.which)
+        head = self.chronicle.logs.get(log)
+        size = max(0, among(GROWTH, move.how) + (head.size if head else 0))
+        whose = head.member if head else self.callers[3].id
+        self.step("Anchors.anchor", move.who, whose, log, size, among(DIGESTS, move.what), DIGESTS[0])
+
+    def register(self, move: Move) -> None:
+        """Register a dataset, mostly one that is there."""
+        dataset, level, sharing = among(DATASETS, move.which), among(LEVELS, move.what), among(SHARINGS, move.how)
+        self.step("Catalogue.register", move.who, self.callers[3].id, dataset, DIGESTS[0], level, sharing)
+
+    def update(self, move: Move) -> None:
+        """Describe a dataset anew."""
+        dataset, level, sharing = among(DATASETS, move.which), among(LEVELS, move.what), among(SHARINGS, move.how)
+        self.step("Catalogue.update", move.who, self.provider_of(dataset), dataset, DIGESTS[1], level, sharing)
+
+    def set_head(self, move: Move) -> None:
+        """Set a size beside the one that the dataset has."""
+        dataset = among(DATASETS, move.which)
+        found = self.chronicle.datasets.get(dataset)
+        size = max(0, among(GROWTH, move.how) + (found.size if found else 0))
+        root = among(DIGESTS, move.what)
+        self.step("Catalogue.setHead", move.who, self.provider_of(dataset), dataset, size, root, DIGESTS[0])
+
+    def withdraw(self, move: Move) -> None:
+        """Withdraw a dataset, mostly as somebody who may not."""
+        self.step("Catalogue.withdraw", move.what, None, among(DATASETS, move.which))
+
+    def request(self, move: Move) -> None:
+        """Ask for a dataset under an id that may be taken."""
+        grant, dataset = among(GRANTS, move.which), among(DATASETS, move.how)
+        self.step("Grants.request", move.who, among(self.callers, move.what).id, grant, dataset, DIGESTS[0])
+
+    def go_on(self, move: Move) -> None:
+        """Take a step with a grant: whoever may, mostly one that leads on; anybody, any."""
+        grant, digest = among(GRANTS, move.which), among(DIGESTS, move.how)
+        found = self.chronicle.grants.get(grant)
+        call = among(ONWARD[found.state] if found and move.who is None else ANY_STEP, move.what)
+        arguments: Mapping[str, tuple[object, ...]] = {
+            "approve": (digest, self.world.now() + among(DAYS, move.how) * DAY, among((1, 2, 0, 3), move.how)),
+            "advance": (max(0, among(GROWTH, move.how) + (found.sequence if found else 0)), digest),
+            "close": (),
+        }
+        whose = (found.requester if call == "close" else self.provider_of(found.dataset)) if found else None
+        self.step(f"Grants.{call}", move.who, whose, grant, *arguments.get(call, (digest,)))
+
+    def change_standing(self, move: Move) -> None:
+        """Suspend or reinstate a founder; one approval suffices here."""
+        status = among((SUSPENDED, ACTIVE, ACTIVE), move.how)
+        self.step("Members.proposeStatus", None, self.authority(0), self.callers[move.which % 5].id, status)
+
+    def rotate(self, move: Move) -> None:
+        """Give a founder another account, which may be somebody's."""
+        founder = self.callers[move.which % 5]
+        keys = with_field(founder.keys, "account", among(self.callers, move.what).account.address)
+        self.step("Members.rotateKeys", None, founder.id, keys)
+
+    def provider_of(self, dataset: bytes) -> bytes | None:
+        """Who provides a dataset, if it is registered."""
+        found = self.chronicle.datasets.get(dataset)
+        return found.provider if found else None
+
+
+class Council(Walk):
+    """Authorities that vote on admissions, standings, roles and thresholds, and on each other."""
+
+    def begin(self) -> None:
+        """A department is suspended, and from then on two must agree."""
+        self.step("Members.proposeStatus", 0, None, self.callers[3].id, SUSPENDED)
+        self.step("Members.proposeThreshold", 1, None, 2)
+
+    def propose_status(self, move: Move) -> None:
+        """Propose that somebody be suspended, reinstated or removed, mostly from where it stands."""
+        whom = self.callers[move.what % 7].id
+        standing = self.chronicle.members.get(whom)
+        onward = STATUSES_ONWARD[standing.status] if standing and move.who is None else ANY_STATUS
+        self.step("Members.proposeStatus", move.who, self.authority(move.which), whom, among(onward, move.how))
+
+    def propose_roles(self, move: Move) -> None:
+        """Propose other roles for somebody."""
+        roles = among((AUTHORITY, DEPARTMENT, AUTHORITY | AUDITOR, 0, 8), move.how)
+        whom = self.callers[move.what % 7].id
+        self.step("Members.proposeRoles", move.who, self.authority(move.which), whom, roles)
+
+    def propose_threshold(self, move: Move) -> None:
+        """Propose a threshold, possible or not."""
+        self.step("Members.proposeThreshold", move.who, self.authority(move.which), among((2, 1, 3, 0, 4), move.how))
+
+    def propose_admission(self, move: Move) -> None:
+        """Propose to admit one of the two newcomers, or somebody who is a member."""
+        whom = self.callers[4 + move.what % 3]
+        self.step("Members.proposeAdmission", move.who, self.authority(move.which), whom.admission)
+
+    def approve(self, move: Move) -> None:
+        """Approve: whoever may, one of the newest that are pending; anybody, anything."""
+        pending = [number for number, found in self.chronicle.proposals.items() if not found.executed]
+        number = among(pending[-5:], move.what) if pending and move.who is None else move.what
+        found = self.chronicle.proposals.get(number)
+        whose = self.authority(move.which, found.approvers if found else ())
+        self.step("Members.approve", move.who, whose, number)
+
+    def rotate(self, move: Move) -> None:
+        """Give somebody another account, which may be taken."""
+        whom = self.callers[move.what % 7]
+        keys = with_field(whom.keys, "account", among(self.callers, move.which).account.address)
+        self.step("Members.rotateKeys", move.who, whom.id, keys)
+
+    def declare_compromise(self, move: Move) -> None:
+        """Declare keys of an epoch compromised, which may not exist, since a time that may lie ahead."""
+        since = self.world.now() - among(DAYS, move.how) * DAY
+        whom = self.callers[move.what % 5].id
+        self.step("Members.declareCompromise", move.who, whom, among((1, 1, 2, 0), move.which), since)
+
+
+@pytest.fixture(scope="module")
+def founders(first: Member, second: Member, further: Member, third: Member, auditor: Member) -> list[Member]:
+    """Three authorities, a department and an auditor."""
+    return [first, second, further, third, auditor]
+
+
+@pytest.fixture(scope="module")
+def threshold() -> int:
+    """One approval suffices, until a council votes for more."""
+    return 1
+
+
+@pytest.fixture
+def others() -> Sequence[Member]:
+    """Two who may be admitted, and accounts that a member may change to."""
+    newcomers = [member(6), member(7, AUTHORITY)]
+    return [*newcomers, *(newcomers[0].with_account() for _ in range(3))]
+
+
+def events_of(*contracts: str) -> set[str]:
+    """The names of some contracts' events."""
+    return {entry["name"] for contract in contracts for entry in ABIS[contract] if entry["type"] == "event"}
+
+
+def test_an_estate_of_comers_and_goers_keeps_its_promises(
+    world: World, founders: list[Member], others: Sequence[Member]
+) -> None:
+    kinds = ["anchor", "register", "update", "set_head", "withdraw", "request", "change_standing", "rotate"]
+    met = walk(Estate, [*kinds, *["go_on"] * 6], world, walks=12, moves=60, founders=founders, others=others)
+    wanted = events_of("Catalogue", "Grants", "Anchors")
+    wanted |= {f"grant: {origin} to {goal}" for origin, goal in GRANT_WAYS}
+    wanted |= {f"refused: NotThe{owner}" for owner in ("Owner", "Provider", "Requester")}
+    wanted |= {"refused while suspended", "refused: HeadDoesNotGrow", "refused: StateInvalid"}
+    assert {what for what in wanted if not met[what]} == set()
+
+
+def test_a_council_that_votes_on_itself_keeps_its_promises(
+    world: World, founders: list[Member], others: Sequence[Member]
+) -> None:
+    kinds = [
+        "propose_status",
+        "propose_roles",
+        "propose_threshold",
+        "propose_admission",
+        "rotate",
+        "declare_compromise",
+    ]
+    met = walk(Council, [*kinds, *["approve"] * 6], world, walks=8, moves=60, founders=founders, others=others)
+    wanted = events_of("Members") | {f"status: {origin} to {goal}" for origin, goal in STATUS_WAYS}
+    wanted |= {"refused while suspended", "refused: NotAnAuthority", "refused: ThresholdInvalid", "approval lapsed"}
+    assert {what for what in wanted if not met[what]} == set()
