@@ -15,7 +15,7 @@ import lmdb
 
 from audit.environment import DATA_FILE, WriterLock, mapped, open_environment, writing
 from audit.errors import StoreAbsent, StoreDamaged, StoreExists, StoreVersion
-from node.stores.files import make_directory
+from node.stores.files import disk_errors, make_directory
 
 GIGABYTE = 1 << 30
 
@@ -29,7 +29,8 @@ class Environment:
 
     def __init__(self, path: Path, map_bytes: int) -> None:
         self.path = path
-        self._lock = WriterLock(path / _LOCK_FILE)
+        with disk_errors(path):
+            self._lock = WriterLock(path / _LOCK_FILE)
         try:
             self._env = open_environment(path, _MAX_DATABASES, map_bytes)
         except BaseException:
@@ -43,9 +44,13 @@ class Environment:
         if (path / DATA_FILE).exists():
             raise StoreExists(f"there is a store at {path}")
         created = cls(path, map_bytes)
-        # A crash before this commit leaves an environment without a head, which `open` calls damaged.
-        with created.writing() as txn:
-            txn.put(_HEAD, kind.encode())
+        try:
+            # A crash before this commit leaves an environment without a head, which `open` calls damaged.
+            with created.writing() as txn:
+                txn.put(_HEAD, kind.encode())
+        except BaseException:
+            created.close()
+            raise
         return created
 
     @classmethod

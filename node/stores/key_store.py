@@ -1,7 +1,8 @@
-"""The keys directory of a node. Every private key in it is encrypted under the operator's passphrase.
+"""The keys directory of a node. Every private key in it is encrypted under the operator's passphrase, and all by the one
+recipe of `crypto.key_files`: a passphrase is only as safe as the cheapest file to try it on.
 
 signing.pem, encryption.pem          SM2, PKCS#8 with PBES2 and SM4-CBC
-tls.cert.pem, tls.key.pem            P-256, self-signed; the certificate stands on the chain and is its own trust anchor
+tls.cert.pem, tls.key.pem            P-256, likewise; the self-signed certificate stands on the chain, its own trust anchor
 client.cert.pem, client.key.pem      likewise, for the department's own programs
 at-rest.key                          the 16-byte key under which segment secrets are wrapped on this disk
 account.json                         the EVM account (node.chain.account)
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -24,6 +26,8 @@ from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid, KeyInvalid
 from crypto.key_files import (
     ITERATIONS,
+    decrypt_private_key,
+    encrypt_private_key,
     read_private_key,
     read_secret_file,
     write_private_key,
@@ -31,7 +35,7 @@ from crypto.key_files import (
 )
 from crypto.sm2 import SM2PrivateKey
 from crypto.wrap import unwrap_at_rest, wrap_at_rest
-from node.stores.files import make_directory
+from node.stores.files import disk_errors, make_directory, sync_directory, write_whole
 
 SIGNING, ENCRYPTION = "signing.pem", "encryption.pem"
 TLS, CLIENT = "tls", "client"
@@ -66,17 +70,25 @@ class TLSFiles:
 def create_keys(  # noqa: PLR0913, PLR0917 - what keys are made with
     directory: Path, member_id: str, passphrase: bytes, random: Random, engine: Engine, clock: Callable[[], int]
 ) -> NodeKeys:
-    """Make every key of a node in a new directory. `clock`: Unix time, ms, for the certificates' validity."""
+    """Make every key of a node in a new directory, durably. `clock`: Unix time, ms, for the certificates' validity.
+
+    Raises KeyInvalid if there is anything in the directory, DiskFull.
+    """
     make_directory(directory)
-    for name in (SIGNING, ENCRYPTION):
-        write_private_key(directory / name, SM2PrivateKey.generate(random), passphrase, random)
+    if any(directory.iterdir()):
+        raise KeyInvalid(f"{directory} is not empty, and no key is overwritten", path=directory)
     begun = datetime.fromtimestamp(clock() // 1_000, UTC)
     host = f"{member_id.lower()}.kiteline"
-    _write_tls(directory / TLS, _certified(member_id, host, begun), passphrase)
-    _write_tls(directory / CLIENT, _certified(f"client of {member_id}", f"client.{host}", begun), passphrase)
     salt = random(_SALT_SIZE)
     wrapped = wrap_at_rest(engine, random, _derived(passphrase, salt), _AT_REST_CONTEXT, random(_KEY_SIZE))
-    write_secret_file(directory / AT_REST, salt + wrapped)
+    with disk_errors(directory):
+        for name in (SIGNING, ENCRYPTION):
+            write_private_key(directory / name, SM2PrivateKey.generate(random), passphrase, random)
+        _write_tls(directory / TLS, _certified(member_id, host, begun), passphrase, random)
+        client = _certified(f"client of {member_id}", f"client.{host}", begun)
+        _write_tls(directory / CLIENT, client, passphrase, random)
+        write_secret_file(directory / AT_REST, salt + wrapped)
+        sync_directory(directory)
     return open_keys(directory, passphrase, engine)
 
 
@@ -99,13 +111,21 @@ def open_keys(directory: Path, passphrase: bytes, engine: Engine) -> NodeKeys:
 
 def open_tls(directory: Path, name: str, passphrase: bytes) -> TLSFiles:
     """A certificate and its key: `TLS` of the node, `CLIENT` of the department's programs. Raises as open_keys."""
+    key_path, certificate_path = _tls_paths(directory / name)
+    sealed = read_secret_file(key_path)
     try:
-        key = serialization.load_pem_private_key(read_secret_file(directory / f"{name}.key.pem"), passphrase)
-        certificate = (directory / f"{name}.cert.pem").read_bytes()
-    except (ValueError, TypeError) as cause:
-        raise KeyInvalid(f"{name}.key.pem was changed, or the passphrase is wrong") from cause
+        key = serialization.load_der_private_key(decrypt_private_key(sealed, passphrase), None)
+    except (KeyInvalid, ValueError, TypeError, UnsupportedAlgorithm) as cause:
+        raise KeyInvalid(f"{key_path} was changed, or the passphrase is wrong", path=key_path) from cause
+    try:
+        certificate = certificate_path.read_bytes()
+        certified = x509.load_pem_x509_certificate(certificate).public_key()
     except OSError as cause:
-        raise KeyInvalid(f"{name}.cert.pem cannot be read: {cause.strerror}") from cause
+        raise KeyInvalid(f"{certificate_path} cannot be read: {cause.strerror}", path=certificate_path) from cause
+    except (ValueError, UnsupportedAlgorithm) as cause:
+        raise KeyInvalid(f"{certificate_path} is no certificate", path=certificate_path) from cause
+    if certified != key.public_key():
+        raise KeyInvalid(f"{certificate_path} is not the certificate of {name}.key.pem", path=certificate_path)
     opened = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -134,13 +154,19 @@ def _certified(common_name: str, host: str, begun: datetime) -> tuple[ec.Ellipti
     return key, certificate
 
 
-def _write_tls(base: Path, made: tuple[ec.EllipticCurvePrivateKey, x509.Certificate], passphrase: bytes) -> None:
-    """`<base>.key.pem` and `<base>.cert.pem`."""
+def _write_tls(
+    base: Path, made: tuple[ec.EllipticCurvePrivateKey, x509.Certificate], passphrase: bytes, random: Random
+) -> None:
     key, certificate = made
-    encryption = serialization.BestAvailableEncryption(passphrase)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    write_secret_file(base.with_name(base.name + ".key.pem"), pem)
-    base.with_name(base.name + ".cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path, certificate_path = _tls_paths(base)
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_secret_file(key_path, encrypt_private_key(der, passphrase, random))
+    write_whole(certificate_path, [certificate.public_bytes(serialization.Encoding.PEM)])
+
+
+def _tls_paths(base: Path) -> tuple[Path, Path]:
+    """The files of a key and of its certificate."""
+    return base.with_name(base.name + ".key.pem"), base.with_name(base.name + ".cert.pem")
 
 
 def _derived(passphrase: bytes, salt: bytes) -> bytes:

@@ -7,6 +7,7 @@ tree in steps that a restart takes up where they stopped. So a version of any si
     head  = "KLPB" ‖ 0x01 ‖ size of the dataset before, u64be ‖ dataset id, 32
     frame = segments, u32be ‖ records, u32be ‖ 1 if keys follow, else 0 ‖ for each segment: count, u32be, length, u32be
             ‖ wrapped secrets ‖ SM3 of each segment ‖ leaf hashes ‖ digests of the keys ‖ segments
+    end   = a frame of no segments, so that a file which was cut off between two frames is noticed
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +32,8 @@ HASH_SIZE = 32  # bytes
 _MAGIC = b"KLPB\x01"
 _HEAD = struct.Struct(">5sQ32s")
 _FRAME = struct.Struct(">IIB")
+_END = _FRAME.pack(0, 0, 0)
+_LENGTHS_SIZE = 8  # bytes: count and length of one segment
 
 
 @dataclass(frozen=True)
@@ -86,23 +90,27 @@ class PublicationWriter:
         self.written += sum(map(len, parts))
 
     def complete(self) -> None:
-        """Make the file durable under its final name. Raises DiskFull."""
+        """Make the file durable under its final name. Raises DiskFull; then nothing is decided."""
         with disk_errors(self._partial):
+            self._file.write(_END)
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
             # A crash before this line: nothing was published, and the partial file is deleted. After it: everything was.
             self._partial.replace(self._ready)
-            sync_directory(self._ready.parent)
+            try:
+                sync_directory(self._ready.parent)
+            except OSError:
+                # The caller is told that nothing was published, so nothing may come of it later.
+                self._ready.unlink()
+                raise
 
     def discard(self) -> None:
-        """Close and delete the file, if it is not complete."""
-        self._partial.unlink(missing_ok=True)
-        try:
-            self._file.close()
-        except OSError:
-            # What was still to be flushed did not fit; it was to be thrown away.
-            return
+        """Close and delete the file, if it is not complete. A disk that fails here too is met by the next publication."""
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._file.close()  # What was still to be flushed may not fit; it was to be thrown away.
 
 
 def partial_path(directory: Path) -> Path:
@@ -124,27 +132,70 @@ def read_start(path: Path, dataset_id: bytes) -> int:
     return int(size)
 
 
+def count_records(path: Path) -> int:
+    """The records of a complete file, by the heads of its frames alone. Raises StoreDamaged unless it is whole."""
+    count = 0
+    with disk_errors(path), path.open("rb") as file:
+        file.seek(_HEAD.size)
+        while lengths := _frame_lengths(file, path):
+            count += lengths.records
+            file.seek(lengths.before_blobs + sum(lengths.sizes), os.SEEK_CUR)
+        if file.read(1):
+            raise StoreDamaged(f"{path} goes on after its end")
+    return count
+
+
 def read_frames(path: Path, *, with_blobs: bool) -> Iterator[Frame]:
     """The frames of a complete file, in order. Raises StoreDamaged."""
     with disk_errors(path), path.open("rb") as file:
         file.seek(_HEAD.size)
-        while head := file.read(_FRAME.size):
-            segments, records, has_keys = _FRAME.unpack(head)
-            lengths = np.frombuffer(_exactly(file, 8 * segments, path), ">u4").reshape(segments, 2)
+        while lengths := _frame_lengths(file, path):
+            segments, records = len(lengths.counts), lengths.records
             wrapped = _exactly(file, WRAPPED_SIZE * segments, path)
             digests = _exactly(file, HASH_SIZE * segments, path)
             leaf_hashes = _exactly(file, HASH_SIZE * records, path)
-            keys = _exactly(file, KEY_DIGEST_SIZE * records, path) if has_keys else None
-            sizes = lengths[:, 1].tolist()
-            blobs = [_exactly(file, size, path) for size in sizes] if with_blobs else []
+            keys = _exactly(file, KEY_DIGEST_SIZE * records, path) if lengths.has_keys else None
+            blobs = [_exactly(file, size, path) for size in lengths.sizes] if with_blobs else []
             if not with_blobs:
-                file.seek(sum(sizes), os.SEEK_CUR)
+                file.seek(sum(lengths.sizes), os.SEEK_CUR)
             each = [wrapped[at : at + WRAPPED_SIZE] for at in range(0, len(wrapped), WRAPPED_SIZE)]
-            yield Frame(lengths[:, 0].tolist(), each, digests, leaf_hashes, keys, blobs)
+            yield Frame(lengths.counts, each, digests, leaf_hashes, keys, blobs)
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """What a frame begins with: records and bytes of each of its segments, and whether keys follow."""
+
+    counts: list[int]
+    sizes: list[int]
+    has_keys: bool
+
+    @property
+    def records(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def before_blobs(self) -> int:
+        """Bytes that stand between these lengths and the segments."""
+        of_segments = (WRAPPED_SIZE + HASH_SIZE) * len(self.counts)
+        return of_segments + (HASH_SIZE + KEY_DIGEST_SIZE * self.has_keys) * self.records
+
+
+def _frame_lengths(file: BinaryIO, path: Path) -> _Lengths | None:
+    """The beginning of the next frame; None at the end."""
+    head = _exactly(file, _FRAME.size, path)
+    if head == _END:
+        return None
+    segments, records, has_keys = _FRAME.unpack(head)
+    lengths = np.frombuffer(_exactly(file, _LENGTHS_SIZE * segments, path), ">u4").reshape(segments, 2)
+    found = _Lengths(lengths[:, 0].tolist(), lengths[:, 1].tolist(), bool(has_keys))
+    if found.records != records or has_keys > 1 or not all(found.counts):
+        raise StoreDamaged(f"{path} has a frame that contradicts itself")
+    return found
 
 
 def _exactly(file: BinaryIO, size: int, path: Path) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
+    # The file is asked first: reading takes memory for all that a damaged length announces.
+    if size > os.fstat(file.fileno()).st_size - file.tell():
         raise StoreDamaged(f"{path} is truncated")
-    return data
+    return file.read(size)

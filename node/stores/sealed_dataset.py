@@ -14,8 +14,8 @@ from pathlib import Path
 from audit.errors import DiskFull, StoreDamaged, StoreLocked
 from audit.store import TreeStore
 from crypto.engine import Engine
-from crypto.errors import DecryptionFailed
-from crypto.seal import open_record
+from crypto.errors import DecryptionFailed, EncodingInvalid
+from crypto.seal import open_record, segment_header
 from node.errors import RangeInvalid
 from node.ports import Random
 from node.stores.environment import GIGABYTE, Environment
@@ -26,6 +26,7 @@ from node.stores.publication import (
     WRAPPED_SIZE,
     Frame,
     PublicationWriter,
+    count_records,
     partial_path,
     read_frames,
     read_start,
@@ -111,8 +112,13 @@ class SealedDataset:
             yield first, blob
 
     def secrets(self, start: int, stop: int) -> bytes:
-        """Secrets of those segments, 32 bytes each, unwrapped."""
-        return b"".join(self._keys.unwrap(first, value[HASH_SIZE:]) for first, value in self._rows(start, stop))
+        """Secrets of those segments, 32 bytes each, unwrapped. Raises StoreDamaged."""
+        try:
+            return b"".join(self._keys.unwrap(first, value[HASH_SIZE:]) for first, value in self._rows(start, stop))
+        except (DecryptionFailed, EncodingInvalid) as cause:
+            raise StoreDamaged(
+                f"the index of {self._path} holds a secret that this node's key does not open"
+            ) from cause
 
     def digests(self, start: int, stop: int) -> bytes:
         """SM3 digests of those segments, 32 bytes each."""
@@ -130,7 +136,7 @@ class SealedDataset:
         _, _, blob = self._tree.segment_at(index)
         try:
             record, salt, leaf_hash = open_record(self._means.engine, self.secrets(index, index + 1), blob, index)
-        except DecryptionFailed as cause:
+        except (DecryptionFailed, EncodingInvalid) as cause:
             raise StoreDamaged(f"record {index} does not open") from cause
         if leaf_hash != self._tree.leaf_hash(index):
             raise StoreDamaged(f"record {index} is not what the tree commits to")
@@ -198,8 +204,9 @@ class SealedDataset:
         except DiskFull:
             if self._tree.size == self._size:
                 # Nothing is in the tree yet, so the decision can be taken back.
-                ready.unlink()
-                sync_directory(self._path)
+                with disk_errors(ready):
+                    ready.unlink()
+                    sync_directory(self._path)
                 raise
             raise DiskFull(
                 "the publication is decided; it is completed when there is space, so do not repeat it"
@@ -209,6 +216,9 @@ class SealedDataset:
     def _apply(self, ready: Path) -> int:
         """Append a publication to the tree, then index it, then delete it. May be begun again after any crash."""
         start = read_start(ready, self._id)
+        stop = start + count_records(ready)
+        if not start <= self._tree.size <= stop:
+            raise StoreDamaged(f"{ready} is of records {start} to {stop}, and the tree has {self._tree.size}")
         # A crash between two transactions: the tree ends at a frame's end, and the frames before it are passed over.
         self._append(ready, start)
         # The index follows the tree, so that it never holds what the tree does not. A crash here: entries that are there
@@ -224,6 +234,8 @@ class SealedDataset:
         batch: list[tuple[bytes, bytes]] = []
         size, at = 0, start
         for frame in read_frames(ready, with_blobs=True):
+            if _sealed_for(frame, ready) != at:
+                raise StoreDamaged(f"{ready} was sealed for another place than record {at}")
             if at >= self._tree.size:
                 batch += _appends(frame)
                 size += sum(map(len, frame.blobs))
@@ -280,6 +292,14 @@ class SealedDataset:
     def _check_range(self, start: int, stop: int) -> None:
         if not 0 <= start < stop <= self._size:
             raise RangeInvalid(f"the dataset has {self._size} records, not {start} to {stop}")
+
+
+def _sealed_for(frame: Frame, ready: Path) -> int:
+    """The index in the dataset that is sealed into a frame's first segment."""
+    try:
+        return segment_header(frame.blobs[0]).first_index
+    except EncodingInvalid as cause:
+        raise StoreDamaged(f"{ready} holds what is no segment") from cause
 
 
 def _appends(frame: Frame) -> list[tuple[bytes, bytes]]:

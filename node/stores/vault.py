@@ -98,6 +98,9 @@ class DiskVault:
         if held is not None:
             if held != list(blobs):
                 raise DeliveryInvalid(f"delivery {sequence} came with other segments than before", sequence=sequence)
+            # A process that was killed may have left the file under its name and the name not durable yet.
+            with disk_errors(self._deliveries):
+                sync_directory(self._deliveries)
             return
         parts = [_SEGMENTS_HEAD.pack(_VERSION, len(blobs))]
         for blob in blobs:

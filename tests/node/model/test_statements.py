@@ -125,6 +125,7 @@ def test_any_text_at_all_is_read_or_refused(text: str) -> None:
         ("03.004Z", "03Z"),
         ("03.004Z", "03.004+00:00"),
         ("2026-11-24T", "2026-02-30T"),
+        ("2026-11-24T01:02:03.004Z", "1969-12-31T23:59:59.999Z"),
         ("2026-11-24T01", "2026-11-24T24"),
         ("02:03.004Z", "02:60.004Z"),
         ("\n", "\r\n"),
@@ -181,6 +182,12 @@ def test_contradictions_are_refused() -> None:
         Decision(GRANT, GRANT, Outcome.DENIED, None, None, None, None, 0)
     with pytest.raises(StatementInvalid):
         Range(5, 5)
+
+
+def test_a_bulk_order_ends_where_its_range_ends_and_a_query_nowhere() -> None:
+    bulk = Order(GRANT[:16], GRANT, GRANT, member_id(1), member_id(2), OrderKind.BULK, Range(3, 70), ZERO_DIGEST, 0)
+    assert bulk.stop == 70
+    assert replace(bulk, kind=OrderKind.QUERY, range=None, key_digest=GRANT).stop == 0
 
 
 def test_another_type_is_refused_where_one_is_wanted() -> None:

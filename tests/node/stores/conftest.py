@@ -10,6 +10,7 @@ from crypto.engine import Engine, load_engine
 from node.stores.sealed_dataset import DatasetMeans
 
 MAP_BYTES = 1 << 28
+AT_REST_KEY = b"at-rest key 16 b"
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +22,4 @@ def engine() -> Engine:
 @pytest.fixture
 def means(engine: Engine) -> DatasetMeans:
     """What datasets are made with, small."""
-    return DatasetMeans(engine, os.urandom, b"at-rest key 16 b", map_bytes=MAP_BYTES)
+    return DatasetMeans(engine, os.urandom, AT_REST_KEY, map_bytes=MAP_BYTES)

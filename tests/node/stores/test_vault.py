@@ -14,6 +14,7 @@ from audit.errors import DiskFull, StoreDamaged
 from crypto.packed import Packed
 from node.errors import DeliveryInvalid, FetchUnfinished, InternalError
 from node.stores.vault import DiskVault, DiskVaults
+from tests.node.stores.durable_steps import Step, SyncedDisk, watch
 
 ORDER, OTHER = b"o" * 16, b"p" * 16
 ROOT = b"r" * 32
@@ -182,6 +183,27 @@ def test_a_full_disk_is_one_refusal_and_leaves_nothing_half_visible(
     vault.store_segments(1, [b"segment"])
     vault.write_plaintext(2, *batch("[2]"))
     assert Path(vault.finish(ROOT, 2)).read_bytes() == b"[1]\n[2]\n"
+
+
+def test_a_delivery_that_is_taken_for_stored_survives_a_power_cut(tmp_path: Path, vault: DiskVault) -> None:
+    """Also one that a process stored which was killed before its name was durable: a receipt answers for it now."""
+    vault.begin(ORDER)
+    vault.store_segments(1, [b"one"])
+    disk = SyncedDisk(vault._grant)
+
+    def killed(step: Step) -> None:
+        if step.kind == "sync" and step.path.name == "deliveries":
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        watch(patch, killed, disk.after)
+        with pytest.raises(KeyboardInterrupt):
+            vault.store_segments(2, [b"two"])
+    with pytest.MonkeyPatch.context() as patch:
+        watch(patch, lambda _step: None, disk.after)
+        reopened(vault).store_segments(2, [b"two"])
+    disk.write_to(tmp_path / "after")
+    assert DiskVault(tmp_path / "after").segments(2) == [b"two"]
 
 
 @pytest.mark.parametrize(
