@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from audit.errors import DiskFull, StoreDamaged, StoreLocked
@@ -20,7 +21,9 @@ from node.errors import RangeInvalid
 from node.ports import Random
 from node.stores.environment import GIGABYTE, Environment
 from node.stores.files import disk_errors, sync_directory
+from node.stores.gate import Gate
 from node.stores.key_index import key_digest, newest_below, sorted_entries
+from node.stores.memory import give_back
 from node.stores.publication import (
     HASH_SIZE,
     WRAPPED_SIZE,
@@ -39,6 +42,8 @@ INDEX_KIND = "dataset index 1"
 _FIRST = struct.Struct(">Q")
 _APPEND_BYTES = 16 * 1024 * 1024  # of segments in one transaction of the tree
 _INDEX_KEYS = 1 << 19  # keys in one transaction of the index: sorted together, so that each page is written once
+_BLOBS_AT_ONCE = 16  # segments read in one go
+_REMAP_BYTES = 64 * 1024 * 1024  # read, before the environments are opened anew
 _HEADROOM = 64 * 1024 * 1024  # bytes of disk to be left free
 
 
@@ -69,7 +74,11 @@ class DatasetMeans:
 
 
 class SealedDataset:
-    """One dataset. Reads are safe from any thread, also while a version is staged and committed; one staging at a time."""
+    """One dataset. Reads are safe from any thread, also while a version is staged and committed; one staging at a time.
+
+    LMDB keeps the pages that it wrote, and the kernel maps those that were read, for as long as an environment is open. So both
+    environments are opened anew after a publication, and after so many bytes were read: a node's memory stays as it is, whatever it serves.
+    """
 
     def __init__(self, path: Path, dataset_id: bytes, means: DatasetMeans) -> None:
         self._path = path
@@ -77,15 +86,10 @@ class SealedDataset:
         self._means = means
         self._keys = DatasetKeys(means.engine, means.random, means.at_rest_key, dataset_id)
         self._staging = threading.Lock()
-        self._tree = TreeStore.open(path / "tree", means.engine, map_bytes=means.map_bytes)
+        self._gate = Gate()
+        self._bytes_read = 0  # since the environments were opened
+        self._open()
         try:
-            self._index = Environment.open(path / "index", INDEX_KIND, means.map_bytes)
-        except BaseException:
-            self._tree.close()
-            raise
-        try:
-            self._segments = self._index.database("segments")
-            self._key_index = self._index.database("keys")
             self._size = self._recover()
         except BaseException:
             self.close()
@@ -103,16 +107,28 @@ class SealedDataset:
 
     def root(self, size: int) -> bytes:
         """Root of the tree over the first `size` records."""
-        return self._tree.root_at(size)
+        with self._gate.shared():
+            return self._tree.root_at(size)
 
     def blobs(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """(first record index, sealed segment) of the segments that cover records start to stop, read as they are taken."""
         self._check_range(start, stop)
-        for first, _, blob in self._tree.segments(start, stop):
-            yield first, blob
+        while start < stop:
+            with self._gate.shared():
+                some = list(islice(self._tree.segments(start, stop), _BLOBS_AT_ONCE))
+            for first, count, blob in some:
+                yield first, blob
+                start = first + count
+                self._bytes_read += len(blob)
+            if self._bytes_read >= _REMAP_BYTES:
+                self._remap()
 
     def secrets(self, start: int, stop: int) -> bytes:
         """Secrets of those segments, 32 bytes each, unwrapped. Raises StoreDamaged."""
+        with self._gate.shared():
+            return self._secrets(start, stop)
+
+    def _secrets(self, start: int, stop: int) -> bytes:
         try:
             return b"".join(self._keys.unwrap(first, value[HASH_SIZE:]) for first, value in self._rows(start, stop))
         except (DecryptionFailed, EncodingInvalid) as cause:
@@ -122,29 +138,34 @@ class SealedDataset:
 
     def digests(self, start: int, stop: int) -> bytes:
         """SM3 digests of those segments, 32 bytes each."""
-        return b"".join(value[:HASH_SIZE] for _, value in self._rows(start, stop))
+        with self._gate.shared():
+            return b"".join(value[:HASH_SIZE] for _, value in self._rows(start, stop))
 
     def find(self, key: str, size: int) -> int | None:
         """Index of the newest record with this key among the first `size`."""
         digest = key_digest(self._keys.index_secret, key.encode())
-        with self._index.reading() as txn, txn.cursor(db=self._key_index) as cursor:
+        with self._gate.shared(), self._index.reading() as txn, txn.cursor(db=self._key_index) as cursor:
             return newest_below(cursor, digest, min(size, self._size))
 
     def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
         """(record, salt, leaf hash), checked against the stored leaf. Raises StoreDamaged where they differ."""
         self._check_range(index, index + 1)
-        _, _, blob = self._tree.segment_at(index)
+        with self._gate.shared():
+            _, _, blob = self._tree.segment_at(index)
+            secrets = self._secrets(index, index + 1)
+            stored = self._tree.leaf_hash(index)
         try:
-            record, salt, leaf_hash = open_record(self._means.engine, self.secrets(index, index + 1), blob, index)
+            record, salt, leaf_hash = open_record(self._means.engine, secrets, blob, index)
         except (DecryptionFailed, EncodingInvalid) as cause:
             raise StoreDamaged(f"record {index} does not open") from cause
-        if leaf_hash != self._tree.leaf_hash(index):
+        if leaf_hash != stored:
             raise StoreDamaged(f"record {index} is not what the tree commits to")
         return record, salt, leaf_hash
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The inclusion path of a record in the tree of the first `size`."""
-        return self._tree.inclusion(index, size)
+        with self._gate.shared():
+            return self._tree.inclusion(index, size)
 
     def begin_append(self) -> SealedStaging:
         """Begin the next version. Raises StoreLocked while another is open, DiskFull."""
@@ -158,8 +179,31 @@ class SealedDataset:
 
     def close(self) -> None:
         """Close tree and index."""
+        with self._gate.alone():
+            self._close()
+
+    def _open(self) -> None:
+        means = self._means
+        self._tree = TreeStore.open(self._path / "tree", means.engine, map_bytes=means.map_bytes)
+        try:
+            self._index = Environment.open(self._path / "index", INDEX_KIND, means.map_bytes)
+            self._segments = self._index.database("segments")
+            self._key_index = self._index.database("keys")
+        except BaseException:
+            self._tree.close()
+            raise
+        self._bytes_read = 0
+
+    def _close(self) -> None:
         self._tree.close()
         self._index.close()
+
+    def _remap(self) -> None:
+        """Open both environments anew."""
+        with self._gate.alone():
+            self._close()
+            give_back()
+            self._open()
 
     def _place(self) -> StagingPlace:
         self._size = self._recover()
@@ -211,10 +255,15 @@ class SealedDataset:
             raise DiskFull(
                 "the publication is decided; it is completed when there is space, so do not repeat it"
             ) from None
+        self._remap()
         return self._size
 
     def _apply(self, ready: Path) -> int:
         """Append a publication to the tree, then index it, then delete it. May be begun again after any crash."""
+        with self._gate.shared():
+            return self._apply_in_place(ready)
+
+    def _apply_in_place(self, ready: Path) -> int:
         start = read_start(ready, self._id)
         stop = start + count_records(ready)
         if not start <= self._tree.size <= stop:
