@@ -33,32 +33,34 @@ from tests.contracts.world import (
 DAY = 24 * 60 * 60  # seconds
 LOGS = [bytes([number]) * 32 for number in (1, 2)]
 DATASETS = [bytes([number]) * 32 for number in (3, 4, 5)]
-GRANTS = [bytes([number]) * 32 for number in (6, 7, 8)]
-DIGESTS = [bytes([number]) * 32 for number in (10, 11)]
-# What may come next, `close` from the requester and all else from the provider. Nothing goes on from a denial.
-ONWARD = {
+GRANTS = [bytes([number]) * 32 for number in (6, 7, 8, 9, 10)]
+DIGESTS = [bytes([number]) * 32 for number in (11, 12)]
+# What whoever may tries with a grant: from the two open states what leads on, and from an end everything.
+ANY_STEP = ("approve", "deny", "revoke", "close", "advance")
+TRIED = {
     REQUESTED: ("approve", "deny", "approve", "close"),
     APPROVED: ("advance", "revoke", "close"),
-    DENIED: ("advance",),
-    REVOKED: ("advance",),
-    CLOSED: ("advance",),
+    DENIED: ANY_STEP,
+    REVOKED: ANY_STEP,
+    CLOSED: ANY_STEP,
 }
-ANY_STEP = ("approve", "deny", "revoke", "close", "advance")
-STATUSES_ONWARD = {ACTIVE: (SUSPENDED, SUSPENDED, REMOVED), SUSPENDED: (ACTIVE, REMOVED), REMOVED: (ACTIVE,)}
+STATUSES_TRIED = {ACTIVE: (SUSPENDED, REMOVED), SUSPENDED: (ACTIVE, REMOVED), REMOVED: (ACTIVE,)}
 ANY_STATUS = (SUSPENDED, ACTIVE, REMOVED, 0)
 GROWTH = (1, 2, 3, 1, 0, -1)
-DAYS = (1, 2, 3, 1, 0, -1)
+DAYS = (1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 0, -1)
+QUOTAS = (1, 2, 3, 1, 2, 3, 1, 0)
 LEVELS = (1, 2, 3, 4, 1, 2, 3, 4, 0, 5)
-SHARINGS = (CONDITIONAL, OPEN, CONDITIONAL, OPEN, NOT_SHARED, CONDITIONAL, 3)
+SHARINGS = (CONDITIONAL, OPEN, NOT_SHARED, CONDITIONAL, OPEN, NOT_SHARED, 3)
 
 
 class Estate(Walk):
     """Members that offer, ask, decide and anchor, while they are suspended, reinstated and given new accounts."""
 
     def begin(self) -> None:
-        """Two datasets are offered and each is asked for."""
-        for dataset, grant, provider, requester in zip(DATASETS, GRANTS, (1, 2), (3, 1), strict=False):
+        """Two datasets are offered, and asked for three times."""
+        for dataset, provider in zip(DATASETS[:2], (1, 2), strict=True):
             self.step("Catalogue.register", provider, None, dataset, DIGESTS[0], 2, CONDITIONAL)
+        for grant, dataset, requester in zip(GRANTS[:3], (*DATASETS[:2], DATASETS[0]), (3, 1, 2), strict=True):
             self.step("Grants.request", requester, None, grant, dataset, DIGESTS[0])
 
     def anchor(self, move: Move) -> None:
@@ -88,8 +90,9 @@ class Estate(Walk):
         self.step("Catalogue.setHead", move.who, self.provider_of(dataset), dataset, size, root, DIGESTS[0])
 
     def withdraw(self, move: Move) -> None:
-        """Withdraw a dataset, mostly as somebody who may not."""
-        self.step("Catalogue.withdraw", move.what, None, among(DATASETS, move.which))
+        """Withdraw a dataset: half of the times whoever may."""
+        dataset = among(DATASETS, move.which)
+        self.step("Catalogue.withdraw", among((move.what, None), move.how), self.provider_of(dataset), dataset)
 
     def request(self, move: Move) -> None:
         """Ask for a dataset under an id that may be taken."""
@@ -97,12 +100,13 @@ class Estate(Walk):
         self.step("Grants.request", move.who, among(self.callers, move.what).id, grant, dataset, DIGESTS[0])
 
     def go_on(self, move: Move) -> None:
-        """Take a step with a grant: whoever may, mostly one that leads on; anybody, any."""
-        grant, digest = among(GRANTS, move.which), among(DIGESTS, move.how)
+        """Take a step with a grant: whoever may, one that is worth a try; anybody, any."""
+        grant = among(list(self.chronicle.grants) if move.who is None else GRANTS, move.which)
+        digest = among(DIGESTS, move.how)
         found = self.chronicle.grants.get(grant)
-        call = among(ONWARD[found.state] if found and move.who is None else ANY_STEP, move.what)
+        call = among(TRIED[found.state] if found and move.who is None else ANY_STEP, move.what)
         arguments: Mapping[str, tuple[object, ...]] = {
-            "approve": (digest, self.world.now() + among(DAYS, move.how) * DAY, among((1, 2, 0, 3), move.how)),
+            "approve": (digest, self.world.now() + among(DAYS, move.how) * DAY, among(QUOTAS, move.which + move.how)),
             "advance": (max(0, among(GROWTH, move.how) + (found.sequence if found else 0)), digest),
             "close": (),
         }
@@ -135,11 +139,15 @@ class Council(Walk):
         self.step("Members.proposeThreshold", 1, None, 2)
 
     def propose_status(self, move: Move) -> None:
-        """Propose that somebody be suspended, reinstated or removed, mostly from where it stands."""
-        whom = self.callers[move.what % 7].id
-        standing = self.chronicle.members.get(whom)
-        onward = STATUSES_ONWARD[standing.status] if standing and move.who is None else ANY_STATUS
-        self.step("Members.proposeStatus", move.who, self.authority(move.which), whom, among(onward, move.how))
+        """Propose another status: whoever may, for one that is not active if there is one; anybody, for anybody."""
+        standings = self.chronicle.members
+        if move.who is None:
+            inactive = [key for key, standing in standings.items() if standing.status != ACTIVE]
+            whom = among(inactive if inactive and move.what % 2 else list(standings), move.which)
+            status = among(STATUSES_TRIED[standings[whom].status], move.how)
+        else:
+            whom, status = self.callers[move.what % 7].id, among(ANY_STATUS, move.how)
+        self.step("Members.proposeStatus", move.who, self.authority(move.which), whom, status)
 
     def propose_roles(self, move: Move) -> None:
         """Propose other roles for somebody."""
@@ -159,7 +167,7 @@ class Council(Walk):
     def approve(self, move: Move) -> None:
         """Approve: whoever may, one of the newest that are pending; anybody, anything."""
         pending = [number for number, found in self.chronicle.proposals.items() if not found.executed]
-        number = among(pending[-5:], move.what) if pending and move.who is None else move.what
+        number = among(pending[-4:], move.what) if pending and move.who is None else move.what
         found = self.chronicle.proposals.get(number)
         whose = self.authority(move.which, found.approvers if found else ())
         self.step("Members.approve", move.who, whose, number)
