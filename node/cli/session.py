@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -77,13 +77,25 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         # Typer itself tells a person what is wrong with a command line; a script gets a document like any other.
         code = app(standalone_mode=not output.as_json)
+    except SystemExit as ended:
+        code = ended.code
     except typer.TyperException as wrong:
         code = output.refusal(WrongUsage(wrong.format_message()))
     except Exception as defect:
         if debugging():
             raise
         code = output.refusal(InternalError(f"{type(defect).__name__}: {defect}"))
-    sys.exit(code or Exit.DONE)
+    _leave(code if isinstance(code, int) else Exit.DONE)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process with what it printed, and without its destructors: a thread of Arrow's that still starts while the process
+    takes itself down makes an abort of it, whatever the command's end was. Everything that matters is closed by now.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _close_quietly() -> None:
