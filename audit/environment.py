@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from audit.errors import DiskFull, StoreAbsent, StoreDamaged, StoreLocked
 
 DATA_FILE = "data.mdb"
 MAX_READERS = 1_024
+_NO_ROOM_BYTES = 1 << 20  # free, with less of which a file system counts as full
 LIB_VERSION = 0  # LMDB 0.9: py-lmdb bundles two incompatible formats, so the choice is pinned
 
 
@@ -55,10 +57,16 @@ def writing(environment: lmdb.Environment) -> Iterator[lmdb.Transaction]:
 
 def mapped(cause: lmdb.Error, path: Path) -> DiskFull | StoreDamaged:
     """Our error for one of LMDB's."""
-    full = isinstance(cause, lmdb.MapFullError | lmdb.DiskError) or os.strerror(errno.ENOSPC) in str(cause)
-    if full:
+    if _tells_no_room(cause, path):
         return DiskFull(f"{path} has no room left: {cause}", path=path)
     return StoreDamaged(f"{path} cannot be used: {cause}", path=path)
+
+
+def _tells_no_room(cause: lmdb.Error, path: Path) -> bool:
+    if isinstance(cause, lmdb.MapFullError | lmdb.DiskError) or os.strerror(errno.ENOSPC) in str(cause):
+        return True
+    # A write that ends short for want of room LMDB calls an input/output error, as it calls a broken disk.
+    return os.strerror(errno.EIO) in str(cause) and shutil.disk_usage(path).free < _NO_ROOM_BYTES
 
 
 class WriterLock:

@@ -41,7 +41,7 @@ from node.exchange.tracing import Tracing
 from node.model.events import Event, member_subject
 from node.rpc.answers import ProtoAnswers
 from node.rpc.audit_service import AuditService
-from node.rpc.certificates import TLSIdentity, to_der
+from node.rpc.certificates import TLSIdentity, read_client_certificates
 from node.rpc.department_service import DepartmentService
 from node.rpc.gate import Gate
 from node.rpc.identity import Identities
@@ -108,7 +108,6 @@ class Node:
         self.engine: Engine = load_engine(settings.engine or os.environ.get("KITELINE_ENGINE"), random)
         keys = open_keys(settings.keys_directory, passphrase, self.engine)
         data = settings.data_directory
-        self._chain = self._open_chain(passphrase)
         ledger_store, notice = open_ledger(data / LEDGER, LEDGER_LAYOUT)
         opened.callback(ledger_store.close)
         if notice is not None:
@@ -118,6 +117,8 @@ class Node:
             data / LOG, self.engine, on_commit=self._ledger.apply, map_bytes=settings.log_map_gigabytes * GIGABYTE
         )
         opened.callback(self._log.close)
+        # After the log, whose lock keeps a second node on this directory from following the chain, or sending, with it.
+        self._chain = self._open_chain(passphrase)
         self._check_log()
         self._ledger.replay(self._log)
         self._context = self._make_context(keys, random)
@@ -133,12 +134,13 @@ class Node:
         context, member = self._context, self._settings.member_id
         await self._server.start()
         self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
+        if self._settings.metrics_listen is not None:
+            self._opened.callback(self._metrics.serve(self._settings.metrics_listen))
+        # Once nothing is left that could keep it from starting.
         await context.journal.record(Step(Event.NODE_STARTED, member, member_subject(member)))
         self._opened.push_async_callback(
             context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
         )
-        if self._settings.metrics_listen is not None:
-            self._opened.callback(self._metrics.serve(self._settings.metrics_listen))
         stop = asyncio.Event()
         anchoring = asyncio.create_task(self._anchoring.run(stop))
 
@@ -239,7 +241,7 @@ class Node:
                 pending_transactions=lambda: view.health().pending_transactions,
             )
         )
-        clients = [to_der(_certificate(path)) for path in settings.client_certificates]
+        clients = read_client_certificates(map(_certificate, settings.client_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
             audit=AuditService(auditing),

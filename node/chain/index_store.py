@@ -10,7 +10,6 @@ The index holds nothing that the chain does not: it may be thrown away at any ti
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import lmdb
 
+from audit.environment import mapped
+from audit.errors import DiskFull
 from node.errors import ChainStoreUnusable
 from node.model.chain import Block
 
@@ -51,15 +52,16 @@ def open_environment(path: Path, databases: int, map_bytes: int) -> lmdb.Environ
 
 @contextmanager
 def writing(environment: lmdb.Environment) -> Iterator[lmdb.Transaction[bytes]]:
-    """A write transaction: committed and synced on leaving, undone by any exception. Raises ChainStoreUnusable."""
+    """A write transaction: committed and synced on leaving, undone by any exception. Raises DiskFull, ChainStoreUnusable."""
     try:
         with environment.begin(write=True) as transaction:
             yield transaction
     except lmdb.MapFullError as cause:
         raise ChainStoreUnusable(f"{environment.path()} has used up its address space") from cause
     except lmdb.Error as cause:
-        if isinstance(cause, lmdb.DiskError) or cause.code == errno.ENOSPC:
-            raise ChainStoreUnusable(f"{environment.path()} cannot be written: {cause}") from cause
+        full = mapped(cause, Path(environment.path()))
+        if isinstance(full, DiskFull):
+            raise full from cause
         raise ChainStoreUnusable(f"{environment.path()} cannot be written: {cause}") from cause
 
 

@@ -40,7 +40,7 @@ from node.exchange.transfers import DELIVERY_WINDOW, DeliveryState
 from node.model.chain import Member
 from node.model.events import Event, grant_subject
 from node.model.lines import ZERO_DIGEST, Range
-from node.model.statements import Delivery, KeyRelease, Order, OrderKind
+from node.model.statements import Delivery, KeyRelease, Order, OrderKind, Receipt
 from node.model.transfer import (
     Completed,
     Delivered,
@@ -98,15 +98,12 @@ class Delivering:
 
     async def exchange(self, caller: Member, inbound: Inbound) -> AsyncGenerator[StreamMessage, None]:
         """Serve one stream from its order to its completion. Raises the refusal that ends it."""
-        first = await anext(inbound, None)
-        if not isinstance(first, OrderNote):
-            raise StatementInvalid("the first message of a stream is an order")
-        order = await self._open(caller, first.note)
+        order, note = await self._open(caller, inbound)
         if order.grant_id in self._claimed:
             raise await self._refused(caller, order, OrderReplayed("the grant has a stream that is still open"))
         self._claimed.add(order.grant_id)
         try:
-            stream = await self._begin(caller, order, first.note)
+            stream = await self._begin(caller, order, note)
             async with aclosing(self._serve(stream, inbound)) as messages:
                 async for message in messages:
                     yield message
@@ -115,9 +112,13 @@ class Delivering:
 
     # Admission.
 
-    async def _open(self, caller: Member, note: bytes) -> Order:
+    async def _open(self, caller: Member, inbound: Inbound) -> tuple[Order, bytes]:
+        """The order that a stream begins with, and its note."""
         try:
-            return await self._context.notary.open(Order, note, caller)
+            first = await anext(inbound, None)
+            if not isinstance(first, OrderNote):
+                raise StatementInvalid("the first message of a stream is an order")
+            return await self._context.notary.open(Order, first.note, caller), first.note
         except Refusal as refusal:
             # What nobody is known to have signed is not kept as somebody's statement.
             await self._context.journal.record_refusal(
@@ -242,11 +243,14 @@ class Delivering:
             async for message in inbound:
                 if not isinstance(message, ReceiptNote):
                     raise StatementInvalid("after the order a stream carries receipts")  # noqa: TRY301  # one way out
-                for receipt in await self._receipts.take(stream.caller, [message.note]):
-                    delivery = self._context.ledger.provided.delivery(receipt.grant_id, receipt.sequence)
-                    if delivery is not None and delivery.order_id == stream.order.order_id:
-                        stream.released.append((receipt.sequence, await self._release(stream, delivery)))
-                        stream.wake.set()
+                await self._receipts.take(stream.caller, [message.note])
+                receipt = read_as(Receipt, message.note)
+                delivery = self._context.ledger.provided.delivery(receipt.grant_id, receipt.sequence)
+                is_ours = delivery is not None and delivery.order_id == stream.order.order_id
+                # Not whether the receipt is new decides: a former stream may have had it under way when this one began.
+                if delivery is not None and is_ours and receipt.sequence in stream.owed:
+                    stream.released.append((receipt.sequence, await self._release(stream, delivery)))
+                    stream.wake.set()
         except Exception as failure:  # noqa: BLE001  # raised by the side that serves
             stream.failure = failure
         stream.has_ended = True
@@ -266,6 +270,8 @@ class Delivering:
             position = known.stop
             state = ledger.delivery(stream.order.grant_id, known.sequence)
             if state is not None and not state.has_receipt:
+                # One that a former stream had under way may have been announced since this one began.
+                stream.owed.add(known.sequence)
                 entry = await asyncio.to_thread(self._context.log.entry, known.index)
                 note = parse_entry(entry).note or b""
                 blobs, digests = await asyncio.to_thread(_read_range, stream.store, known.range)

@@ -12,15 +12,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from audit.entry import parse_entry
+from audit.errors import StoreDamaged
 from crypto.errors import CryptoError
 from crypto.merkle import Frontier
 from crypto.packed import Packed
 from crypto.seal import SECRET_SIZE, open_segments
+from crypto.sm3 import sm3
 from crypto.wrap import unwrap_secrets
 from node.errors import DeliveryInvalid, InternalError
 from node.exchange.context import Context, wrap_context
+from node.exchange.notes import read_as
 from node.exchange.transfers import DeliveryState
-from node.model.statements import Order
+from node.model.statements import KeyRelease, Order
 from node.ports import Vault
 
 _WAITING = 4  # deliveries that have keys and wait to be opened; more hold up the stream
@@ -92,6 +96,7 @@ class Opener:
                 raise DeliveryInvalid("there is not one key for each segment", sequence=delivery.sequence)
             batches, leaf_hashes = open_segments(engine, self._order.dataset_id, secrets, list(blobs))
         except CryptoError as cause:
+            self._check_kept(delivery.sequence, blobs, wrapped)
             raise DeliveryInvalid(f"the keys do not open the delivery: {cause}", sequence=delivery.sequence) from cause
         records = concatenate(batches)
         if len(records) != delivery.stop - delivery.start:
@@ -100,6 +105,16 @@ class Opener:
         self._vault.write_plaintext(delivery.sequence, records, leaf_hashes)
         self.verified_count += len(records)
         self.plaintext_bytes += len(records.data)
+
+    def _check_kept(self, sequence: int, blobs: Sequence[bytes], wrapped: bytes) -> None:
+        """Raise StoreDamaged where the vault no longer holds what was receipted: the provider is not at fault for that."""
+        delivery = self._context.ledger.requested.delivery(self._order.grant_id, sequence)
+        if delivery is None or delivery.release_index is None:
+            raise InternalError("keys were opened that the log does not have", sequence=sequence)
+        release = read_as(KeyRelease, parse_entry(self._context.log.entry(delivery.release_index)).note or b"")
+        found = (sm3(self._context.engine.sm3_many(Packed.of(blobs))), sm3(wrapped))
+        if found != (delivery.segments_digest, release.wrapped_digest):
+            raise StoreDamaged(f"what is kept of delivery {sequence} is not as it arrived", sequence=sequence)
 
 
 def concatenate(batches: Sequence[Packed]) -> Packed:

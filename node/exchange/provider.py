@@ -107,6 +107,10 @@ class Provider:
             await self._log_access(caller, member_subject(caller.member_id), refusal)
             raise
 
+    async def log_refusal(self, caller: Member, refusal: Refusal) -> None:
+        """Log that a message of a member was refused before any use case saw it, because of its shape."""
+        await self._log_access(caller, member_subject(caller.member_id), refusal)
+
     def _check_request(self, caller: Member, request: Request, note: bytes) -> None:
         if request.requester_id != caller.member_id or request.provider_id != self._context.member_id:
             raise StatementInvalid("the request names other members")

@@ -90,7 +90,7 @@ class FetchStream:
             raise DeliveryInvalid("the provider ended the order before everything was delivered")
 
     async def _messages(self, exchange: PeerExchange) -> AsyncGenerator[StreamMessage, None]:
-        """What the provider sends; the one place where its refusals come out."""
+        """What the provider sends. Its refusals come out here, or where a receipt meets the end of the stream."""
         try:
             await exchange.send_order(self._order_note)
             await self._send_receipts(exchange)
@@ -168,7 +168,11 @@ class FetchStream:
         await self._acknowledging.make(grant_id)
         while notes := await self._acknowledging.due(grant_id, self._sent_receipts, _RECEIPTS_AT_ONCE):
             for note in notes:
-                await exchange.send_receipt(note)
+                try:
+                    await exchange.send_receipt(note)
+                except Refusal:
+                    self.is_refused = True
+                    raise
             self._sent_receipts += len(notes)
 
     # Keys.

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from crypto.errors import Refusal
 from crypto.packed import Packed
 from node.exchange.granting import Wish
 from node.exchange.publishing import Offer
@@ -44,6 +45,9 @@ class ProviderFace(Protocol):
 
     async def submit_receipts(self, caller: Member, notes: Sequence[bytes]) -> None:
         """Take receipts of answers, oldest first."""
+
+    async def log_refusal(self, caller: Member, refusal: Refusal) -> None:
+        """Log what was refused before a use case saw it."""
 
 
 class RequesterFace(Protocol):

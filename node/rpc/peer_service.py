@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
+from crypto.errors import Refusal
 from kiteline.exchange.v1 import peer_pb2 as pb
 from kiteline.exchange.v1.statement_pb2 import Dataset
 from node.model.chain import Member
@@ -39,12 +40,16 @@ class PeerService:
 
     async def submit_request(self, request: pb.SubmitRequestRequest, caller: Member) -> pb.SubmitRequestResponse:
         """SubmitRequest."""
-        await self._provider.submit_request(caller, shapes.note(request.request_note))
+        async with self._logging(caller):
+            note = shapes.note(request.request_note)
+        await self._provider.submit_request(caller, note)
         return pb.SubmitRequestResponse()
 
     async def get_decision(self, request: pb.GetDecisionRequest, caller: Member) -> pb.GetDecisionResponse:
         """GetDecision."""
-        note = await self._provider.decision(caller, shapes.statement_id(request.grant_id, "grant"))
+        async with self._logging(caller):
+            grant_id = shapes.statement_id(request.grant_id, "grant")
+        note = await self._provider.decision(caller, grant_id)
         return pb.GetDecisionResponse(decision_note=note)
 
     async def exchange(
@@ -57,12 +62,25 @@ class PeerService:
 
     async def query(self, request: pb.QueryRequest, caller: Member) -> pb.QueryResponse:
         """Query."""
-        return messages.to_answer(await self._provider.query(caller, messages.from_query(request)))
+        async with self._logging(caller):
+            asked = messages.from_query(request)
+        return messages.to_answer(await self._provider.query(caller, asked))
 
     async def submit_receipts(self, request: pb.SubmitReceiptsRequest, caller: Member) -> pb.SubmitReceiptsResponse:
         """SubmitReceipts."""
-        await self._provider.submit_receipts(caller, shapes.notes(request.receipt_notes))
+        async with self._logging(caller):
+            notes = shapes.notes(request.receipt_notes)
+        await self._provider.submit_receipts(caller, notes)
         return pb.SubmitReceiptsResponse()
+
+    @asynccontextmanager
+    async def _logging(self, caller: Member) -> AsyncIterator[None]:
+        """Have the provider log what its use cases never see. In a stream it sees the refusal, and logs it itself."""
+        try:
+            yield
+        except Refusal as refusal:
+            await self._provider.log_refusal(caller, refusal)
+            raise
 
 
 async def _inbound(requests: AsyncIterator[pb.ExchangeRequest]) -> AsyncIterator[OrderNote | ReceiptNote]:

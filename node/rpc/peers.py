@@ -119,11 +119,17 @@ class GRPCPeer:
 
 
 class GRPCPeerExchange:
-    """An open exchange stream to a provider."""
+    """An open exchange stream to a provider.
+
+    A provider that ends the stream does so while something is being written to it. gRPC then calls the write an internal
+    error, before it has the status that the provider ended with, and that status comes after the last message. So a
+    failed write says nothing by itself: `messages` reads on and raises what the provider said.
+    """
 
     def __init__(self, member_id: str, call: Any) -> None:  # noqa: ANN401  # gRPC ships no types
         self._member_id = member_id
         self._call = call
+        self._is_written_off = False  # nothing more can be sent; what is still to come is read
 
     async def send_order(self, order_note: bytes) -> None:
         """Send the order; first of all."""
@@ -135,11 +141,12 @@ class GRPCPeerExchange:
 
     async def messages(self) -> AsyncIterator[StreamMessage]:
         """What the provider sends, to the end of the stream. Raises its refusal, PeerUnavailable, DeliveryInvalid."""
+        # As an iterator a call goes on reading after a failed write, which `read` does not.
+        responses = aiter(self._call)
         while True:
             with _failures_of(self._member_id):
-                response = await self._call.read()
-            if response is grpc.aio.EOF:
-                await self._check_end()
+                response = await anext(responses, None)
+            if response is None:
                 return
             yield messages.from_response(response)
 
@@ -148,9 +155,15 @@ class GRPCPeerExchange:
         self._call.cancel()
 
     async def _send(self, request: pb.ExchangeRequest) -> None:
+        if self._is_written_off:
+            return
         with _failures_of(self._member_id):
             try:
                 await self._call.write(request)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.INTERNAL:
+                    raise
+                self._is_written_off = True
             except (grpc.aio.UsageError, asyncio.InvalidStateError) as cause:
                 # The provider ended the stream before or while this was written; how, its status says.
                 await self._check_end()

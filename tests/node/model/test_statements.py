@@ -14,6 +14,7 @@ from node.model.lines import ZERO_DIGEST, FieldDescription, Range, escape, read_
 from node.model.statements import (
     STATEMENT_TYPES,
     Decision,
+    Delivery,
     Description,
     Order,
     OrderKind,
@@ -188,6 +189,53 @@ def test_a_bulk_order_ends_where_its_range_ends_and_a_query_nowhere() -> None:
     bulk = Order(GRANT[:16], GRANT, GRANT, member_id(1), member_id(2), OrderKind.BULK, Range(3, 70), ZERO_DIGEST, 0)
     assert bulk.stop == 70
     assert replace(bulk, kind=OrderKind.QUERY, range=None, key_digest=GRANT).stop == 0
+
+
+def test_a_key_field_is_one_of_the_fields() -> None:
+    fields = (FieldDescription("code"), FieldDescription("name"))
+    described = Description(GRANT, "n", member_id(1), "t", 1, SharingType.CONDITIONAL, "name", fields, 0)
+    assert described.field_names == ("code", "name")
+    with pytest.raises(StatementInvalid, match="not one of the fields"):
+        replace(described, key_field="title")
+    with pytest.raises(StatementInvalid, match="not one of the fields"):
+        parse_statement(described.to_text().replace("key-field name", "key-field title"))
+
+
+BULK_DELIVERY = Delivery(
+    GRANT, GRANT[:16], 1, OrderKind.BULK, GRANT, GRANT, Range(0, 5), 2, b"\x01" * 32, ZERO_DIGEST, ZERO_DIGEST,
+    member_id(1), member_id(2), 0,
+)  # fmt: skip
+ANSWER = replace(
+    BULK_DELIVERY,
+    kind=OrderKind.QUERY,
+    segments=0,
+    segments_digest=ZERO_DIGEST,
+    answer_digest=b"\x02" * 32,
+    wrapped_digest=b"\x03" * 32,
+)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "changes"),
+    [
+        (BULK_DELIVERY, {"segments": 0}),
+        (BULK_DELIVERY, {"segments_digest": ZERO_DIGEST}),
+        (BULK_DELIVERY, {"answer_digest": GRANT}),
+        (BULK_DELIVERY, {"wrapped_digest": GRANT}),
+        (BULK_DELIVERY, {"kind": OrderKind.QUERY}),
+        (ANSWER, {"segments": 1}),
+        (ANSWER, {"segments_digest": GRANT}),
+        (ANSWER, {"answer_digest": ZERO_DIGEST}),
+        (ANSWER, {"wrapped_digest": ZERO_DIGEST}),
+        (ANSWER, {"kind": OrderKind.BULK}),
+    ],
+)
+def test_a_delivery_states_segments_or_an_answer_and_never_a_part_of_both(
+    delivery: Delivery, changes: dict[str, object]
+) -> None:
+    assert parse_statement(delivery.to_text()) == delivery
+    with pytest.raises(StatementInvalid, match="a bulk delivery states segments alone"):
+        replace(delivery, **changes)  # type: ignore[arg-type]  # any field, by name
 
 
 def test_another_type_is_refused_where_one_is_wanted() -> None:

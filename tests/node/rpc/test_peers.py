@@ -102,6 +102,24 @@ async def test_a_refusal_in_the_middle_of_a_stream_arrives_as_its_class() -> Non
     assert caught.value.details == {"peer": PROVIDER, "grant": GRANT.hex()}
 
 
+async def test_receipts_that_cross_with_the_end_of_a_stream_hide_neither_its_messages_nor_its_refusal() -> None:
+    world = World()
+    world.provider.failure_in_stream = GrantRevoked("the grant is revoked")
+    async with world.serving(), peers_of(world) as peers:
+        exchange = peers.peer(PROVIDER).exchange()
+        await exchange.send_order(b"order")
+        await world.provider.ended.wait()
+        for _ in range(200):
+            # Somewhere among these gRPC notices that the provider has ended the stream, and calls it an error of its own.
+            await exchange.send_receipt(bytes(1_000))
+        came: list[StreamMessage] = []
+        with pytest.raises(GrantRevoked):
+            async for message in exchange.messages():
+                came.append(message)  # noqa: PERF401  # it ends with a refusal
+        await exchange.close()
+    assert [type(message) for message in came] == [Delivered, SegmentReceived, SegmentReceived]
+
+
 async def test_a_stream_that_does_not_begin_with_an_order_is_refused() -> None:
     world = World()
     async with world.serving(), peers_of(world) as peers:

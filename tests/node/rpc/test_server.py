@@ -215,6 +215,8 @@ async def test_bytes_of_a_wrong_shape_are_refused_with_the_reason_of_their_face(
     assert [type(one) for one in (decision, empty, salt)] == [StatementInvalid] * 3
     assert isinstance(crowd, RequestTooLarge)
     assert world.provider.callers == []
+    # What no use case has seen is logged all the same.
+    assert world.provider.refusals == [(REQUESTER, one.reason) for one in (decision, empty, salt, crowd)]
 
 
 async def test_a_port_that_is_taken_is_said_to_be() -> None:

@@ -103,6 +103,7 @@ class MemoryProvider:
         self.parts: Sequence[bytes] = (b"segment one", b"segment two")
         self.callers: list[Member] = []
         self.notes: list[bytes] = []
+        self.refusals: list[tuple[str, str]] = []
         self.began = asyncio.Event()
         self.ended = asyncio.Event()
         self.held: asyncio.Event | None = None
@@ -160,6 +161,9 @@ class MemoryProvider:
     async def submit_receipts(self, caller: Member, notes: Sequence[bytes]) -> None:
         self._take(caller)
         self.notes += notes
+
+    async def log_refusal(self, caller: Member, refusal: Refusal) -> None:
+        self.refusals.append((caller.member_id, refusal.reason))
 
 
 class MemoryOffice:

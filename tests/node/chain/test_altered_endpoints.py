@@ -1,0 +1,211 @@
+"""A real chain behind an endpoint that leaves out, refuses or alters one thing: it is noticed, and nothing false is indexed."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.chain.adapter import Chain
+from node.chain.json_rpc import hexadecimal
+from node.errors import ChainMismatch, ChainUnavailable
+from node.model.chain import Anchor
+from tests.node.chain.test_endpoints import serving
+from tests.support.consortium import Consortium
+
+LOG, DIGEST = b"\5" * 32, b"\7" * 32
+ELSEWHERE = "0x" + "ee" * 32
+Alteration = Callable[[dict[str, Any], Any], Any]  # the request and its true result, to what is answered
+
+
+class Refusal(Exception):
+    """The endpoint answers with an error object."""
+
+
+@contextmanager
+def altered(consortium: Consortium, directory: Path, alter: Alteration) -> Iterator[Chain]:
+    """The second member's adapter, whose one endpoint alters what the chain answers."""
+
+    def answer(request: dict[str, Any]) -> bytes:
+        forwarded = urllib.request.Request(  # noqa: S310 (the test's own chain)
+            consortium.anvil.url, json.dumps(request).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(forwarded, timeout=5) as answered:  # noqa: S310 (likewise)
+            document: dict[str, Any] = json.load(answered)
+        try:
+            document["result"] = alter(request, document.pop("result", None))
+            if document["result"] is not None:
+                document.pop("error", None)
+        except Refusal as refusal:
+            document["error"] = {"code": -32601, "message": str(refusal)}
+        return json.dumps(document).encode()
+
+    with serving(answer) as url:
+        chain = consortium.open(consortium.members[1], directory, replace(consortium.network, endpoints=(url,)))
+        try:
+            yield chain
+        finally:
+            chain.close()
+
+
+def honest(_request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+    return result
+
+
+@pytest.fixture
+def anchor(chain: Chain) -> Anchor:
+    """An anchor on the true chain."""
+    chain.writer.anchor(LOG, 3, DIGEST, DIGEST)
+    found = chain.view.newest_anchor(LOG)
+    assert found is not None
+    return found
+
+
+def test_another_chain_of_the_same_number_and_contracts_is_noticed(consortium: Consortium, tmp_path: Path) -> None:
+    """As after a restart of the chain from scratch, where the same deployment gives the same addresses and code."""
+    other = replace(consortium, deployment=replace(consortium.deployment, block_hash=os.urandom(32)))
+    with altered(other, tmp_path / "second", honest) as chain:
+        with pytest.raises(ChainMismatch, match="has another block"):
+            chain.check()
+        with pytest.raises(ChainMismatch, match="has another block"):
+            chain.view.refresh()
+        assert chain.view.members() == []
+
+
+def test_a_proof_is_made_also_where_an_endpoint_does_not_list_receipts(
+    consortium: Consortium, tmp_path: Path, chain: Chain, anchor: Anchor
+) -> None:
+    def lacking(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        if request["method"] == "eth_getBlockReceipts":
+            raise Refusal("the method does not exist")
+        return result
+
+    with altered(consortium, tmp_path / "second", lacking) as lame:
+        assert lame.proofs.receipt_proof(anchor) == chain.proofs.receipt_proof(anchor)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_raw_header_is_taken_if_it_leads_to_the_hash_and_passed_over_if_not(
+    consortium: Consortium,
+    tmp_path: Path,
+    chain: Chain,
+    anchor: Anchor,
+    is_right: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    proof = chain.proofs.receipt_proof(anchor)
+    asked: list[str] = []
+
+    def with_raw_headers(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        asked.append(request["method"])
+        if request["method"] == "debug_getRawHeader":
+            return hexadecimal(proof.header if is_right else proof.header[:-1] + b"?")
+        return result
+
+    with altered(consortium, tmp_path / "second", with_raw_headers) as helpful:
+        assert helpful.proofs.receipt_proof(anchor) == proof
+    assert ("eth_getBlockByHash" in asked) is not is_right
+
+
+def test_receipts_that_do_not_lead_to_their_root_are_a_mismatch(
+    consortium: Consortium, tmp_path: Path, anchor: Anchor
+) -> None:
+    def lying(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        if request["method"] == "eth_getBlockReceipts":
+            return [{**receipt, "cumulativeGasUsed": "0x1"} for receipt in result]
+        return result
+
+    with (
+        altered(consortium, tmp_path / "second", lying) as liar,
+        pytest.raises(ChainMismatch, match="do not lead to their root"),
+    ):
+        liar.proofs.receipt_proof(anchor)
+
+
+def test_a_block_whose_receipts_are_not_all_there_proves_nothing(
+    consortium: Consortium, tmp_path: Path, anchor: Anchor
+) -> None:
+    def forgetful(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        return [] if request["method"] == "eth_getBlockReceipts" else result
+
+    with (
+        altered(consortium, tmp_path / "second", forgetful) as chain,
+        pytest.raises(ChainUnavailable, match="does not list every receipt"),
+    ):
+        chain.proofs.receipt_proof(anchor)
+
+
+def test_a_block_that_no_endpoint_keeps_proves_nothing(consortium: Consortium, tmp_path: Path, anchor: Anchor) -> None:
+    def pruned(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        if request["method"] == "debug_getRawHeader":
+            raise Refusal("the method does not exist")
+        return None if request["method"] == "eth_getBlockByHash" else result
+
+    with (
+        altered(consortium, tmp_path / "second", pruned) as chain,
+        pytest.raises(ChainUnavailable, match="no endpoint knows the block"),
+    ):
+        chain.proofs.receipt_proof(anchor)
+
+
+@pytest.mark.parametrize("field", ["blockHash", "blockNumber"])
+def test_events_of_blocks_that_are_not_on_the_chain_are_not_indexed(
+    consortium: Consortium, tmp_path: Path, anchor: Anchor, field: str
+) -> None:
+    """The chain may move between two questions; an endpoint at which it always does is of no use."""
+
+    def moving(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        if request["method"] == "eth_getLogs":
+            return [{**log, field: ELSEWHERE if field == "blockHash" else "0xffff"} for log in result]
+        return result
+
+    with altered(consortium, tmp_path / "second", moving) as chain:
+        with pytest.raises(ChainUnavailable, match="moved on during every attempt"):
+            chain.view.refresh()
+        assert chain.view.members() == []
+        assert chain.view.newest_anchor(LOG) is None
+
+
+def test_an_endpoint_that_moves_once_is_read_at_the_next_attempt(
+    consortium: Consortium, tmp_path: Path, anchor: Anchor
+) -> None:
+    moved: list[str] = []
+
+    def moving_once(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        if request["method"] == "eth_getLogs" and result and not moved:
+            moved.append("once")
+            return [{**log, "blockHash": ELSEWHERE} for log in result]
+        return result
+
+    with altered(consortium, tmp_path / "second", moving_once) as chain:
+        chain.view.refresh()
+        assert chain.view.newest_anchor(LOG) == anchor
+    assert moved
+
+
+def test_an_endpoint_that_lists_no_events_at_all_is_told_so(
+    consortium: Consortium, tmp_path: Path, anchor: Anchor
+) -> None:
+    spans: list[int] = []
+
+    def refusing(request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what JSON-RPC answers, as it is)
+        if request["method"] == "eth_getLogs":
+            asked = request["params"][0]
+            spans.append(int(asked["toBlock"], 16) - int(asked["fromBlock"], 16) + 1)
+            raise Refusal("logs are not kept")
+        return result
+
+    with (
+        altered(consortium, tmp_path / "second", refusing) as chain,
+        pytest.raises(ChainUnavailable, match="refused to list events: logs are not kept"),
+    ):
+        chain.view.refresh()
+    # It was asked for ever smaller ranges, down to one block, before that was believed.
+    assert spans == sorted(spans, reverse=True)
+    assert spans[-1] == 1
