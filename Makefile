@@ -1,6 +1,6 @@
 # Everything a person or CI runs. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check fmt lint types layers generated contracts-check gen bench lock clean
+.PHONY: help setup setup-dev demo test check fmt lint types layers generated contracts-check gen bench bench-log lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -54,6 +54,9 @@ gen: setup-dev  ## write generated code, contract artifacts and the table of rea
 
 bench: setup-dev  ## measure, and write docs/benchmarks.md (ONLY=subject prints one table)
 	@$(BIN)/python -m scripts.bench $(if $(ONLY),--only $(ONLY))
+
+bench-log: setup-dev  ## measure the log alone, and Tessera beside it
+	@$(BIN)/python -m scripts.bench_log
 
 lock: setup-dev  ## write the lock files anew
 	@$(BIN)/python scripts/lock.py

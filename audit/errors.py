@@ -112,3 +112,53 @@ class EvidenceInvalid(AuditError):
     reason = "EVIDENCE_INVALID"
     seen_by = "auditor"
     remedy = "Read which link does not hold and keep the file: somebody signed or sent something false."
+
+
+class LogForked(AuditError):
+    """Two signed heads of one log contradict each other, or the store contradicts one of them."""
+
+    reason = "LOG_FORKED"
+    seen_by = "operator, auditor, peer"
+    remedy = (
+        "Keep both heads: together they prove the fork. Append nothing; restore the store that the newest head is of."
+    )
+
+
+class WitnessBehind(AuditError):
+    """The witness knows the log at another size than the path begins at; `size` says which."""
+
+    reason = "WITNESS_BEHIND"
+    seen_by = "peer"
+    remedy = "Ask again with the consistency path from the size that the witness names."
+
+
+class ClockWentBack(AuditError):
+    """The clock is behind the time of what the log has signed already."""
+
+    reason = "CLOCK_WENT_BACK"
+    seen_by = "operator"
+    remedy = "Set the clock right, then start the node; entries must stand in the order of their times."
+
+
+class EntryArchived(AuditError):
+    """The epoch of the entry is archived: its head and tiles are here, its entries elsewhere. Proofs and roots still work."""
+
+    reason = "ENTRY_ARCHIVED"
+    seen_by = "operator, auditor, peer"
+    remedy = "The message names the archive: put the epoch back with `kiteline audit archive --restore`, or read the entry there."
+
+
+class ArchiveRefused(AuditError):
+    """The epoch may not be archived, or not be put back: it is open, too young, or not in that state. Nothing was changed."""
+
+    reason = "ARCHIVE_REFUSED"
+    seen_by = "operator"
+    remedy = "Wait until the epoch is full and its newest entry older than `retention_days`; the message says which of them it is."
+
+
+class CopyInvalid(AuditError):
+    """A copy of a log does not verify against a signed head. The copy was deleted, and nothing else changed."""
+
+    reason = "COPY_INVALID"
+    seen_by = "operator, auditor"
+    remedy = "Run `kiteline audit check` on what was copied: if that holds, the disk that was copied to does not."

@@ -1,13 +1,16 @@
 """The audit log: entries in a Merkle log, with group commit.
 
-Many callers hand in entries; one thread writes them in the order they came, one sync a batch. What comes while the
-disk syncs makes up the next batch, up to 8,192 entries or 4 MiB. An entry is acknowledged when it is on disk and `on_commit` has seen it.
+Many callers hand in entries, which are written in the order they came, one sync a batch. Two threads share the work: one gathers
+and hashes the next batch while the other syncs the last. What comes meanwhile makes up the batch after, up to 8,192 entries, 4 MiB or 2 ms. An
+entry is acknowledged when it is on disk and `on_commit` has seen it. A batch for which the disk has no room fails its own callers; what was hashed
+on top of it is hashed again. After any other fault nothing more is written: what was acknowledged is on disk, and opening the log again shows the rest.
 
 Segment of entries, format 1: 0x01 ‖ count u32be ‖ (count + 1) offsets u32be ‖ entries.
 """
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import struct
 import threading
@@ -19,38 +22,32 @@ from typing import Self
 
 import numpy as np
 
-from audit.errors import EntryInvalid, LogClosed, StoreDamaged
-from audit.store import EPOCH_LEAVES, MAP_BYTES, TreeStore
+from audit.errors import DiskFull, EntryInvalid, LogClosed, StoreDamaged
+from audit.intake import Answer, GroupCommit, Intake, Submission, acknowledge, joined, refuse
+from audit.store import EPOCH_LEAVES, MAP_BYTES, Prepared, TreeStore
 from crypto.engine import Engine
 from crypto.errors import Refusal
 from crypto.merkle import entry_leaves
 from crypto.packed import Packed
 
+__all__ = ["MAX_ENTRY_BYTES", "AuditLog", "GroupCommit", "OnCommit"]
+
 SEGMENT_VERSION = 1
 MAX_ENTRY_BYTES = 2 * 1_048_576
+MAX_SUBMISSION_ENTRIES = 1 << 20
+MAX_SUBMISSION_BYTES = 64 * 1_048_576
 _HEAD = struct.Struct(">BI")
-_QUEUE_LIMIT = 65_536  # submissions that may wait; more of them block their callers
 
-OnCommit = Callable[[int, Sequence[bytes]], None]
-
-
-@dataclass(frozen=True)
-class GroupCommit:
-    """When a batch closes."""
-
-    max_entries: int = 8_192
-    max_bytes: int = 4 * 1_048_576
-    max_wait_seconds: float = 0.0  # a lone entry is written at once; others gather while the disk syncs
+OnCommit = Callable[[int, Packed], None]
 
 
 @dataclass(frozen=True)
-class _Submission:
-    entries: Sequence[bytes]
-    acknowledged: Future[int]
+class _Batch:
+    """What goes to disk at once. `prepared`: hashed on top of the batch before it."""
 
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.entries))
+    submissions: Sequence[Submission]
+    entries: Packed
+    prepared: Prepared
 
 
 class AuditLog:
@@ -60,14 +57,20 @@ class AuditLog:
         self.tree = store
         self._engine = engine
         self._on_commit = on_commit
-        self._limits = limits
-        self._queue: queue.Queue[_Submission | None] = queue.Queue(_QUEUE_LIMIT)
-        self._gate = threading.Lock()
-        self._closed = False
+        self._intake = Intake(limits)
+        self._hashed: queue.Queue[_Batch | None] = queue.Queue()
+        # One batch may be on its way to disk while the next is gathered and hashed; a third would only be smaller.
+        self._room = threading.Semaphore(2)
         self._broken: BaseException | None = None
+        # Set when a batch was refused: what was hashed after it must be hashed anew.
+        self._parted = threading.Event()
         self.commits = 0
-        self._thread = threading.Thread(target=self._write, name="audit-log", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._gather_and_hash, name="audit-hash", daemon=True),
+            threading.Thread(target=self._write, name="audit-write", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @classmethod
     def create(  # noqa: PLR0913 - the store's settings and the log's
@@ -108,27 +111,35 @@ class AuditLog:
         """Entries so far."""
         return self.tree.size
 
+    def append_many(self, entries: Packed) -> int:
+        """Append a batch and wait until it is durable; gives the first entry's index. Raises as `submit_many`, and DiskFull."""
+        return self.submit_many(entries).result()
+
     def submit(self, entry: bytes) -> Future[int]:
         """Hand in one entry; the future gives its index once it is durable. Raises LogClosed, EntryInvalid."""
-        return self.submit_many([entry])
+        future: Future[int] = Future()
+        self._submit_one(entry, future)
+        return future
 
-    def submit_many(self, entries: Sequence[bytes]) -> Future[int]:
-        """Hand in entries that are to stand one after another; the future gives the first one's index."""
-        for entry in entries:
-            if not 0 < len(entry) <= MAX_ENTRY_BYTES:
-                raise EntryInvalid("an entry has from 1 byte to 2 MiB")
-        if not entries:
-            raise EntryInvalid("there is no entry to append")
-        submission = _Submission(entries, Future())
-        with self._gate:
-            if self._closed or self._broken is not None:
-                raise LogClosed("the log takes no more entries") from self._broken
-            self._queue.put(submission)
-        return submission.acknowledged
+    def submit_async(self, entry: bytes) -> asyncio.Future[int]:
+        """The same for a caller in a running event loop, which is woken once for a batch and not once for each entry."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._submit_one(entry, future)
+        return future
 
-    def append_many(self, entries: Packed) -> int:
-        """Append a batch and wait until it is durable; gives the first entry's index."""
-        return self.submit_many(list(entries)).result()
+    def submit_many(self, entries: Packed) -> Future[int]:
+        """Hand in entries that are to stand one after another; the future gives the first one's index.
+
+        Waits where so much waits to be written already that memory would fill up. Raises LogClosed, EntryInvalid.
+        """
+        if not 0 < len(entries) <= MAX_SUBMISSION_ENTRIES or len(entries.data) > MAX_SUBMISSION_BYTES:
+            raise EntryInvalid("from 1 to 2^20 entries, of 64 MiB together at most, are handed in at once")
+        sizes = np.diff(entries.offsets)
+        if not 0 < int(sizes.min()) <= int(sizes.max()) <= MAX_ENTRY_BYTES:
+            raise EntryInvalid("an entry has from 1 byte to 2 MiB")
+        future: Future[int] = Future()
+        self._submit(Submission(entries, future))
+        return future
 
     @staticmethod
     def reader(store: TreeStore, start: int = 0) -> Iterator[bytes]:
@@ -151,13 +162,10 @@ class AuditLog:
                 yield packed[index]
 
     def close(self) -> None:
-        """Write what waits, stop the thread, close the store."""
-        with self._gate:
-            already, self._closed = self._closed, True
-        if already:
-            return
-        self._queue.put(None)
-        self._thread.join()
+        """Write what waits, stop the threads, close the store."""
+        self._intake.close()
+        for thread in self._threads:
+            thread.join()
         self.tree.close()
 
     def __enter__(self) -> Self:
@@ -166,72 +174,92 @@ class AuditLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self) -> None:
-        """The writing thread."""
-        last = False
-        while not last:
-            submission = self._queue.get()
-            if submission is None:
-                break
-            batch = [submission]
-            last = self._gather(batch)
-            self._commit(batch)
+    def _submit_one(self, entry: bytes, future: Answer) -> None:
+        if not 0 < len(entry) <= MAX_ENTRY_BYTES:
+            raise EntryInvalid("an entry has from 1 byte to 2 MiB")
+        self._submit(Submission(entry, future))
 
-    def _gather(self, batch: list[_Submission]) -> bool:
-        """Add to a batch what comes within its limits; True if the log was closed meanwhile."""
-        limits = self._limits
-        entries, size = len(batch[0].entries), batch[0].size
-        wait = limits.max_wait_seconds
-        while entries < limits.max_entries and size < limits.max_bytes:
-            try:
-                # What waits already is taken at once; only an empty queue is waited for, and only once.
-                submission = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
-            except queue.Empty:
-                return False
-            if submission is None:
-                return True
-            batch.append(submission)
-            entries, size = entries + len(submission.entries), size + submission.size
-            if self._queue.empty():
-                wait = 0.0
-        return False
-
-    def _commit(self, batch: list[_Submission]) -> None:
-        entries = [entry for submission in batch for entry in submission.entries]
+    def _submit(self, submission: Submission) -> None:
         if self._broken is not None:
-            self._fail(batch, LogClosed("the log stopped after a fault"))
+            raise LogClosed("the log stopped after a fault and takes no more entries") from self._broken
+        self._intake.put(submission)
+
+    # The hashing thread.
+
+    def _gather_and_hash(self) -> None:
+        last: Prepared | None = None
+        callers = 1
+        while True:
+            self._room.acquire()
+            submissions = self._intake.take(callers)
+            if not submissions:
+                break
+            callers = len(submissions)
+            try:
+                if self._parted.is_set():
+                    # Everything handed over is written or refused before the tree as it stands is built on.
+                    self._hashed.join()
+                    self._parted.clear()
+                    last = None
+                batch = self._batch(submissions, last)
+            except BaseException as defect:  # noqa: BLE001 - whatever it was, every caller must hear of it
+                self._break(submissions, defect)
+                self._room.release()
+                continue
+            last = batch.prepared
+            self._hashed.put(batch)
+        self._hashed.put(None)
+
+    def _batch(self, submissions: Sequence[Submission], last: Prepared | None) -> _Batch:
+        entries = joined(submissions)
+        leaves = entry_leaves(self._engine, entries)
+        return _Batch(submissions, entries, self.tree.prepare([(leaves, _pack(entries))], last))
+
+    # The writing thread.
+
+    def _write(self) -> None:
+        while (batch := self._hashed.get()) is not None:
+            try:
+                self._commit(batch)
+            finally:
+                self._room.release()
+                self._hashed.task_done()
+
+    def _commit(self, batch: _Batch) -> None:
+        if self._broken is not None:
+            refuse(batch.submissions, LogClosed("the log stopped after a fault"))
             return
         try:
-            packed = Packed.of(entries)
-            first = self.tree.append(entry_leaves(self._engine, packed), _pack(packed))
-        except Refusal as refusal:
-            # Nothing was changed (a full disk, say): these callers are told, later ones are served again.
-            self._fail(batch, refusal)
+            prepared = batch.prepared
+            if not self.tree.is_next(prepared):
+                prepared = self.tree.prepare(prepared.appends)
+                self._parted.set()
+            first = self.tree.commit(prepared)
+        except DiskFull as refusal:
+            # Nothing was changed: these callers are told, later ones are served again. What was hashed on top of this is no longer next.
+            refuse(batch.submissions, refusal)
             return
         except BaseException as defect:  # noqa: BLE001 - whatever it was, every caller must hear of it
-            self._break(batch, defect)
+            self._break(batch.submissions, defect)
             return
         self.commits += 1
         try:
             if self._on_commit is not None:
-                self._on_commit(first, entries)
+                self._on_commit(first, batch.entries)
         except BaseException as defect:  # noqa: BLE001 - the projection and the log would part: stop rather than diverge
-            self._break(batch, defect)
+            self._break(
+                batch.submissions, defect, LogClosed("the entry is on disk; the log stopped at what follows it")
+            )
             return
-        for submission in batch:
-            if not submission.acknowledged.cancelled():
-                submission.acknowledged.set_result(first)
-            first += len(submission.entries)
+        acknowledge(batch.submissions, first)
 
-    def _break(self, batch: list[_Submission], defect: BaseException) -> None:
-        self._broken = defect
-        self._fail(batch, LogClosed(f"the log stopped after a fault: {type(defect).__name__}"))
-
-    @staticmethod
-    def _fail(batch: list[_Submission], error: BaseException) -> None:
-        for submission in batch:
-            if not submission.acknowledged.cancelled():
-                submission.acknowledged.set_exception(error)
+    def _break(self, submissions: Sequence[Submission], defect: BaseException, told: Refusal | None = None) -> None:
+        """Stop for good. A refusal says itself what is wrong with the disk; anything else is a defect."""
+        self._broken = self._broken or defect
+        if told is None:
+            closed = LogClosed(f"the log stopped after a fault: {type(defect).__name__}")
+            told = defect if isinstance(defect, Refusal) else closed
+        refuse(submissions, told)
 
 
 def _pack(entries: Packed) -> bytes:

@@ -1,7 +1,7 @@
-"""Proof that a transaction's receipt is in a block: a path in the block's Merkle-Patricia tree of receipts.
+"""Build the proof that a transaction's receipt is in a block: a path in the block's Merkle-Patricia tree of receipts.
 
-A raw header `h` (RLP) has the block hash keccak(h), and its sixth item is the root of the tree that maps rlp(transaction index)
-to the receipt's consensus encoding (EIP-2718; Yellow Paper, appendix D). Every Ethereum-like chain keeps that much.
+The tree maps rlp(transaction index) to the receipt's consensus encoding (EIP-2718; Yellow Paper, appendix D). `audit.verifier`
+walks the path without this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from eth_hash.auto import keccak
 from crypto.errors import ProofInvalid
 
 HASH_SIZE = 32  # bytes
-RECEIPTS_ROOT = 5  # place in the header's list, from 0
 _BRANCH_ITEMS = 17
 _SHORT_ITEMS = 2
 _MAX_PATH_NODES = 64
@@ -25,22 +24,6 @@ Nibbles = tuple[int, ...]
 _Find = Callable[[bytes], bytes | None]
 
 
-def receipts_root(header: bytes) -> bytes:
-    """The root of the receipts' tree that a raw header states. Raises ProofInvalid."""
-    fields = _decode(header)
-    if not isinstance(fields, list) or len(fields) <= RECEIPTS_ROOT or not isinstance(fields[RECEIPTS_ROOT], bytes):
-        raise ProofInvalid("this is no block header")
-    root: bytes = fields[RECEIPTS_ROOT]
-    if len(root) != HASH_SIZE:
-        raise ProofInvalid("the header's receipts root does not have 32 bytes")
-    return root
-
-
-def block_hash(header: bytes) -> bytes:
-    """The hash of a block: Keccak-256 of its raw header."""
-    return bytes(keccak(header))
-
-
 def build_receipt_proof(receipts: Sequence[bytes], index: int) -> list[bytes]:
     """The nodes from the root to the receipt at `index`, given every receipt of the block in consensus encoding."""
     nodes: dict[bytes, bytes] = {}
@@ -49,17 +32,6 @@ def build_receipt_proof(receipts: Sequence[bytes], index: int) -> list[bytes]:
     nodes[keccak(top)] = top
     path, _ = _walk(keccak(top), _nibbles(rlp.encode(index)), nodes.get)
     return path
-
-
-def verify_receipt_proof(root: bytes, index: int, path: Sequence[bytes]) -> bytes:
-    """The receipt at `index` under a receipts root. Raises ProofInvalid unless the path is exactly what proves it."""
-    if not 0 < len(path) <= _MAX_PATH_NODES:
-        raise ProofInvalid("a receipt's path has from 1 to 64 nodes")
-    by_hash = {bytes(keccak(node)): node for node in path}
-    used, receipt = _walk(root, _nibbles(rlp.encode(index)), by_hash.get)
-    if used != list(path):
-        raise ProofInvalid("the receipt's path holds nodes that do not lead to it")
-    return receipt
 
 
 def _walk(root: bytes, key: Nibbles, find: _Find) -> tuple[list[bytes], bytes]:

@@ -89,10 +89,10 @@ class Rows:
 
     def node(self, level: int, index: int) -> bytes | None:
         """A complete node of an unfinished tile; None if its tile is full and stored, or the node is not complete."""
-        begin = (self.size >> level) - self._count(level)
-        if not begin <= index < begin + self._count(level):
-            return None
-        return self._rows[level][(index - begin) * HASH_SIZE :][:HASH_SIZE]
+        row = self._rows.get(level, b"")
+        # The row ends with the last complete node of its level.
+        at = len(row) + (index - (self.size >> level)) * HASH_SIZE
+        return row[at : at + HASH_SIZE] if 0 <= at < len(row) else None
 
     def extended(self, engine: Engine, leaves: bytes) -> tuple[Rows, list[FullTile]]:
         """The rows after appending leaf hashes (n × 32 bytes), and the tiles that became full. `self` stays as it is."""
@@ -104,9 +104,6 @@ class Rows:
             rows[level] = rows.get(level, b"") + fresh
         full = list(_cut(rows, old_size))
         return Rows(frontier, {level: row for level, row in rows.items() if row}), full
-
-    def _count(self, level: int) -> int:
-        return len(self._rows.get(level, b"")) // HASH_SIZE
 
     def _at(self, level: int, index: int) -> bytes:
         """A node of the frontier: always the last complete one of its level's row."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,6 +46,15 @@ class Packed:
         if width <= 0 or len(data) % width:
             raise EncodingInvalid(f"{len(data)} bytes are not a whole number of items of {width} bytes")
         return cls(data, np.arange(0, len(data) + 1, width, dtype=np.uint64))
+
+    @classmethod
+    def joined(cls, batches: Sequence[Packed]) -> Packed:
+        """Several batches as one, without touching single items."""
+        if len(batches) == 1:
+            return batches[0]
+        bases = np.cumsum([0, *(len(batch.data) for batch in batches)]).astype(np.uint64)
+        offsets = [batch.offsets[:-1] + base for batch, base in zip(batches, bases[:-1], strict=True)]
+        return cls(b"".join(batch.data for batch in batches), np.concatenate([*offsets, bases[-1:]]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

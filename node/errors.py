@@ -341,6 +341,16 @@ class NotAnchored(NodeError):
     remedy = "Wait for the next scheduled anchor, or run `kiteline chain anchor` on the node whose log it is."
 
 
+class CosignaturesMissing(NodeError):
+    """Fewer witnesses than are needed cosigned the log's head, so that it is not anchored yet."""
+
+    reason = "COSIGNATURES_MISSING"
+    seen_by = "operator, officer"
+    remedy = (
+        "Wait: it is tried again on schedule. If it goes on, ask the witnesses that `kiteline status` names as silent."
+    )
+
+
 class FileUnusable(NodeError):
     """A file to read or to write is missing, of an unknown kind, damaged, or cannot be written."""
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from audit.evidence import ChainStatement
+from audit.verifier import ChainStatement
 from crypto.packed import Packed
 from node.model.chain import (
     Anchor,
@@ -83,6 +83,7 @@ class Log(Protocol):
         """Append by group commit; resolves to the entry's index once durable and applied to the ledger."""
 
     def entry(self, index: int) -> bytes: ...
+    def entries(self, start: int, stop: int) -> Iterator[bytes]: ...
 
 
 class Table(Protocol):
@@ -209,6 +210,10 @@ class Peer(Protocol):
         """(checkpoint note, [(index, entry, inclusion path)…]) about a subject, from the peer's audit service."""
 
     async def evidence(self, index: int) -> bytes: ...
+    async def consistency(self, old_size: int, new_size: int) -> Sequence[bytes]: ...
+    async def range_file(self, first: int, count: int, *, anchored: bool) -> bytes: ...
+    async def cosign(self, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
+        """The cosignature line of this witness. Raises WitnessBehind with `size`, LogForked."""
 
 
 class Peers(Protocol):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.checkpoint import log_id
-from audit.trust import trust_text
-from audit.verify import TrustRoot
+from audit.verifier import KnownKey, Trust
+from audit.verify import trust_text
 from node.app.admission import read_admission
 from node.app.settings import Settings
 from node.chain.account import read_account
@@ -18,6 +18,7 @@ from node.chain.deployment import dump_deployment, load_deployment
 from node.chain.network import load_network
 from node.errors import ConfigurationInvalid
 from node.exchange.context import audit_origin
+from node.exchange.tracing import grant_facts
 
 ACCOUNT_FILE = "account.json"
 Clock = Callable[[], int]
@@ -70,11 +71,17 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
     with governing(settings, passphrase, clock) as chain:
         chain.view.refresh()
         members = chain.view.members()
+        grants = chain.view.grants()
         logs = [log_id(audit_origin(member.member_id)) for member in members]
         blocks = frozenset(anchor.block.hash for log in logs for anchor in chain.view.anchors(log))
-    keys = {member.member_id: frozenset(epoch.signing_key.to_bytes() for epoch in member.epochs) for member in members}
-    trust = TrustRoot(keys, blocks, frozenset({deployment.address("Anchors")}))
-    return TrustDocument(trust_text(trust), len(members), len(blocks))
+    keys = {
+        member.member_id: tuple(
+            KnownKey(epoch.signing_key.to_bytes(), epoch.since_time, epoch.compromised_since) for epoch in member.epochs
+        )
+        for member in members
+    }
+    trust = Trust(keys, blocks, frozenset({deployment.address("Anchors")}))
+    return TrustDocument(trust_text(trust, map(grant_facts, grants)), len(members), len(blocks))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from audit.files import disk_errors
 from audit.log import AuditLog
 from crypto.engine import load_engine
 from node.app.settings import FILE_NAME, Settings, dump, parse
@@ -15,7 +16,6 @@ from node.errors import ConfigurationInvalid
 from node.exchange.context import audit_origin
 from node.model.chain import Role
 from node.rpc.certificates import to_der
-from node.stores.files import disk_errors
 from node.stores.key_store import NodeKeys, create_keys
 
 ACCOUNT_FILE = "account.json"

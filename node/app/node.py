@@ -18,9 +18,12 @@ from pathlib import Path
 import structlog
 
 from audit.checkpoint import log_id
-from audit.errors import StoreBehind
+from audit.guard import HeadFile, check_clock, check_not_behind
+from audit.index import Index
 from audit.log import AuditLog
 from crypto.engine import Engine, load_engine
+from crypto.notes import NoteKey
+from crypto.packed import Packed
 from node.app.metrics import Metrics, Watched
 from node.app.settings import Settings
 from node.app.status import Status
@@ -35,9 +38,11 @@ from node.exchange.context import Context, Limits, audit_origin
 from node.exchange.granting import Granting
 from node.exchange.journal import Step
 from node.exchange.ledger import LEDGER_LAYOUT, Ledger
+from node.exchange.notes import every_key
 from node.exchange.provider import Provider
 from node.exchange.requester import Requester
 from node.exchange.tracing import Tracing
+from node.exchange.witnessing import Witnessing
 from node.model.events import Event, member_subject
 from node.rpc.answers import ProtoAnswers
 from node.rpc.audit_service import AuditService
@@ -55,10 +60,11 @@ from node.stores.sealed_dataset import DatasetMeans
 from node.stores.vault import DiskVaults
 
 ACCOUNT_FILE = "account.json"
-LOG, LEDGER, DATASETS, VAULTS = "log", "ledger", "datasets", "received"
+LOG, INDEX, LEDGER, DATASETS, VAULTS, WITNESSED = "log", "index", "ledger", "datasets", "received", "witnessed"
 GIGABYTE = 1 << 30
 # Bulk work releases the interpreter lock in part only; more threads would wait for it and hold memory.
 WORKERS = 8
+_LAST_ANCHOR_SECONDS = 15.0  # at shutdown
 _M_ARENA_MAX = -8  # of glibc's mallopt
 
 Clock = Callable[[], int]
@@ -113,14 +119,19 @@ class Node:
         if notice is not None:
             logger.warning("ledger_rebuilt", why=notice)
         self._ledger = Ledger(ledger_store)
+        self._index = Index.open(data / INDEX, audit_origin(settings.member_id))
+        opened.callback(self._index.close)
         self._log = AuditLog.open(
-            data / LOG, self.engine, on_commit=self._ledger.apply, map_bytes=settings.log_map_gigabytes * GIGABYTE
+            data / LOG, self.engine, on_commit=self._reflect, map_bytes=settings.log_map_gigabytes * GIGABYTE
         )
         opened.callback(self._log.close)
         # After the log, whose lock keeps a second node on this directory from following the chain, or sending, with it.
         self._chain = self._open_chain(passphrase)
-        self._check_log()
+        self._head_file = HeadFile(settings.head_file)
+        self._witnessed_heads: dict[str, HeadFile] = {}
+        self._check_log(keys)
         self._ledger.replay(self._log)
+        self._index.catch_up(self._log)
         self._context = self._make_context(keys, random)
         self._server = self._make_server(keys, random)
 
@@ -132,23 +143,27 @@ class Node:
     async def start(self) -> None:
         """Serve, and anchor on schedule."""
         context, member = self._context, self._settings.member_id
-        await self._server.start()
-        self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
         if self._settings.metrics_listen is not None:
             self._opened.callback(self._metrics.serve(self._settings.metrics_listen))
-        # Once nothing is left that could keep it from starting.
-        await context.journal.record(Step(Event.NODE_STARTED, member, member_subject(member)))
-        self._opened.push_async_callback(
-            context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
-        )
+        await self._server.start()
         stop = asyncio.Event()
         anchoring = asyncio.create_task(self._anchoring.run(stop))
 
         async def end() -> None:
+            """Anchor what is left; a chain that does not answer may not keep the node from stopping."""
             stop.set()
-            await anchoring
+            done, _ = await asyncio.wait({anchoring}, timeout=_LAST_ANCHOR_SECONDS)
+            if not done:
+                self._logger.warning("last_anchor_missing", why="the chain did not answer in time")
+                anchoring.cancel()
 
+        # In the reverse order: no more calls, then the last entry, then the anchor over it.
         self._opened.push_async_callback(end)
+        await context.journal.record(Step(Event.NODE_STARTED, member, member_subject(member)))
+        self._opened.push_async_callback(
+            context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
+        )
+        self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
 
     def _open_chain(self, passphrase: bytes) -> Chain:
         """The chain, followed up to its head; without an endpoint the node starts on what its index has."""
@@ -174,16 +189,34 @@ class Node:
         chain.start()
         return chain
 
-    def _check_log(self) -> None:
-        """Compare the log with what the chain has of it. Raises StoreBehind, rather than fork before everyone's eyes."""
-        log, origin = self._log, audit_origin(self._settings.member_id)
-        anchor = self._chain.view.newest_anchor(log_id(origin))
-        if anchor is None:
-            return
-        if anchor.size > log.size:
-            raise StoreBehind(f"the chain has {anchor.size} entries of this log, the disk {log.size}")
-        if log.tree.root_at(anchor.size) != anchor.root:
-            raise StoreBehind(f"the log's first {anchor.size} entries are not those that the chain has")
+    def _check_log(self, keys: NodeKeys) -> None:
+        """Compare the log with what it has said before: to anybody, and on the chain. Rather than fork it, do not start.
+
+        Raises:
+            StoreBehind, LogForked: the store is an old one, or another one.
+            ClockWentBack: what would be logged now could not be put in order.
+        """
+        settings, tree = self._settings, self._log.tree
+        member = self._chain.view.member(settings.member_id)
+        known = every_key(member) if member is not None else []
+        head = self._head_file.open(self.engine, [*known, NoteKey(settings.member_id, keys.signing_key.public_key)])
+        if head is not None:
+            check_not_behind(tree, head.size, head.root, f"the head file {settings.head_file}")
+            check_clock(self._clock(), head, settings.max_clock_skew_seconds)
+        anchor = self._chain.view.newest_anchor(log_id(audit_origin(settings.member_id)))
+        if anchor is not None:
+            check_not_behind(tree, anchor.size, anchor.root, "the chain")
+
+    def _reflect(self, first: int, entries: Packed) -> None:
+        """What every durable batch does before its callers go on."""
+        self._ledger.apply(first, entries)
+        self._index.apply(first, entries)
+
+    def _witnessed(self, member_id: str) -> HeadFile:
+        """The head file of another member's log, as this node saw it last."""
+        return self._witnessed_heads.setdefault(
+            member_id, HeadFile(self._settings.data_directory / WITNESSED / f"{member_id}.head")
+        )
 
     def _make_context(self, keys: NodeKeys, random: Random) -> Context:
         settings, data = self._settings, self._settings.data_directory
@@ -213,17 +246,21 @@ class Node:
             writer=self._chain.writer,
             log=self._log,
             tree=self._log.tree,
+            index=self._index,
             ledger=self._ledger,
             datasets=datasets,
             peers=peers,
             vaults=DiskVaults(data / VAULTS),
             answers=ProtoAnswers(),
+            keep_head=self._head_file.keep,
             limits=Limits(
                 delivery_segments=settings.delivery_segments,
                 max_clock_skew_seconds=settings.max_clock_skew_seconds,
                 max_outstanding_answers=settings.max_outstanding_answers,
                 max_outage_seconds=settings.max_outage_seconds,
                 anchor_interval_seconds=settings.anchor_interval_seconds,
+                witnesses=settings.witnesses,
+                cosignatures_needed=settings.cosignatures_needed,
             ),
         )
 
@@ -244,7 +281,7 @@ class Node:
         clients = read_client_certificates(map(_certificate, settings.client_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
-            audit=AuditService(auditing),
+            audit=AuditService(auditing, Witnessing(context, self._witnessed)),
             department=DepartmentService(
                 granting=Granting(context),
                 requester=Requester(context),

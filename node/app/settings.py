@@ -21,6 +21,7 @@ from node.errors import ConfigurationInvalid
 FILE_NAME = "kiteline.toml"
 VERSION = 1
 MAX_PORT = 65_535
+MIN_RETENTION_DAYS = 184  # six months, whichever they are (Cybersecurity Law)
 Value = TypeVar("Value")
 
 
@@ -49,6 +50,10 @@ class Settings:
         dataset_map_gigabytes: likewise for each dataset.
         max_publish_gigabytes: sealed bytes of one publication.
         grace_seconds: how long calls may finish when the node stops.
+        head_file: where the newest signed head of the audit log is kept; not in `data_directory`, nor in its backup.
+        witnesses: members that are asked to cosign the log's heads.
+        cosignatures_needed: how many of them must have done so before a head is anchored.
+        retention_days: how long log entries are kept here at least.
     """
 
     member_id: str
@@ -60,6 +65,7 @@ class Settings:
     network_file: Path
     contracts_file: Path
     client_certificates: tuple[Path, ...]
+    head_file: Path
     metrics_listen: str | None = None
     engine: str | None = None
     anchor_interval_seconds: int = 10
@@ -71,6 +77,9 @@ class Settings:
     dataset_map_gigabytes: int = 64
     max_publish_gigabytes: int = 4
     grace_seconds: int = 5
+    witnesses: tuple[str, ...] = ()
+    cosignatures_needed: int = 0
+    retention_days: int = MIN_RETENTION_DAYS
 
 
 def load(path: Path) -> Settings:
@@ -123,6 +132,12 @@ def dump(settings: Settings, directory: Path) -> str:
             "delivery_segments": settings.delivery_segments,
             "max_outstanding_answers": settings.max_outstanding_answers,
         },
+        "audit": {
+            "head_file": relative(settings.head_file),
+            "witnesses": list(settings.witnesses),
+            "cosignatures_needed": settings.cosignatures_needed,
+            "retention_days": settings.retention_days,
+        },
         "storage": {
             "log_map_gigabytes": settings.log_map_gigabytes,
             "dataset_map_gigabytes": settings.dataset_map_gigabytes,
@@ -162,6 +177,14 @@ class _Section:
         if not all(isinstance(value, str) and value for value in values):
             raise self._wrong(key, "must be a list of file names")
         return tuple(self._base / value for value in values)
+
+    def texts(self, key: str, check: Callable[[str], None]) -> tuple[str, ...]:
+        values = self._take(key, list)
+        if not all(isinstance(value, str) for value in values) or len(set(values)) < len(values):
+            raise self._wrong(key, "must be a list of texts, each once")
+        for value in values:
+            check(value)
+        return tuple(values)
 
     def integer(self, key: str, least: int, most: int) -> int:
         value = self._take(key, int)
@@ -203,6 +226,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
     node = _Section("node", document.pop("node", {}), base)
     chain = _Section("chain", document.pop("chain", {}), base)
     exchange = _Section("exchange", document.pop("exchange", {}), base)
+    audit = _Section("audit", document.pop("audit", {}), base)
     storage = _Section("storage", document.pop("storage", {}), base)
     metrics = _Section("metrics", document.pop("metrics", {}), base)
     if document:
@@ -227,11 +251,27 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
         log_map_gigabytes=storage.integer("log_map_gigabytes", 1, 65_536),
         dataset_map_gigabytes=storage.integer("dataset_map_gigabytes", 1, 65_536),
         max_publish_gigabytes=storage.integer("max_publish_gigabytes", 1, 1_024),
+        head_file=audit.path("head_file"),
+        witnesses=audit.texts("witnesses", _check_witness),
+        cosignatures_needed=audit.integer("cosignatures_needed", 0, 99),
+        retention_days=audit.integer("retention_days", MIN_RETENTION_DAYS, 36_500),
         metrics_listen=metrics.optional_address("listen"),
     )
-    for section in (node, chain, exchange, storage, metrics):
+    if settings.cosignatures_needed > len(settings.witnesses):
+        raise ConfigurationInvalid(
+            f"audit.cosignatures_needed is {settings.cosignatures_needed}, and there are {len(settings.witnesses)} witnesses",
+            setting="audit.cosignatures_needed",
+        )
+    for section in (node, chain, exchange, audit, storage, metrics):
         section.finish()
     return settings
+
+
+def _check_witness(value: str) -> None:
+    try:
+        check_credit_code(value)
+    except CreditCodeInvalid as cause:
+        raise ConfigurationInvalid(f"audit.witnesses: {cause}", setting="audit.witnesses") from cause
 
 
 def _check_member_id(value: str) -> None:

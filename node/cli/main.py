@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli import asking, chain, offering, operating, proving, session
+from node.cli import asking, chain, keeping, offering, operating, proving, session
 
 app = typer.Typer(
     name="kiteline",
@@ -38,6 +38,7 @@ app.command(rich_help_panel=ASK, epilog=asking.query_epilog)(asking.query)
 app.command(rich_help_panel=PROVE, epilog=proving.trail_epilog)(proving.trail)
 app.command(rich_help_panel=PROVE, epilog=proving.evidence_epilog)(proving.evidence)
 app.command(rich_help_panel=PROVE, epilog=proving.verify_epilog)(proving.verify)
+app.add_typer(keeping.app, name="audit", rich_help_panel=PROVE)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer passes the flag so

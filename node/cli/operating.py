@@ -46,6 +46,7 @@ def init(
 
         home = directory.resolve()
         settings = Settings(
+            head_file=home / "audit.head",
             member_id=check_credit_code(member_id),
             name=name,
             listen=listen,

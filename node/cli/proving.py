@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audit.trust import read_trust
-from audit.verify import TrustRoot, verify_evidence
+from audit.verifier import Trust, report_document
+from audit.verify import read_trust, verify_evidence
 from crypto.engine import load_engine
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.cli.connection import connected
@@ -45,7 +44,7 @@ def trail(
             }
             for step in answer.steps
         ]
-        findings = list(answer.findings)
+        findings = [{"kind": finding.kind, "says": finding.says} for finding in answer.findings]
         holds = not findings and all(step.proven for step in answer.steps)
         columns = ["time (UTC)", "member", "index", "event", "outcome", "delivery", "proven"]
         rows = [
@@ -59,7 +58,7 @@ def trail(
         output.result({"grant": identity.hex(), "steps": steps, "findings": findings, "holds": holds}, drawn)
         if not as_json:
             for finding in findings:
-                output.people.print(line(("finding ", "bold red"), finding))
+                output.people.print(line((finding["kind"], "bold red"), f" {finding['says']}"))
             if holds:
                 output.people.print(line(("every step is proven, both sides agree, nothing is missing", "green")))
             elif not findings:
@@ -99,13 +98,12 @@ def verify(
 ) -> None:
     """Verify an evidence file offline: opens this file, and the trust file if you give one, and nothing else."""
     with reporting(as_json=as_json) as output:
-        report = verify_evidence(load_engine(), file.read_bytes(), read_trust(trust) if trust else TrustRoot())
-        links = [asdict(link) for link in report.links]
+        report = verify_evidence(load_engine(), file.read_bytes(), read_trust(trust) if trust else Trust())
         rows = [
             ["holds" if link.holds else "DOES NOT HOLD", link.name, link.says, link.rests_on] for link in report.links
         ]
         output.result(
-            {"file": str(file), "holds": report.holds, "links": links},
+            report_document(str(file), report),
             table(
                 f"Evidence {file}",
                 ["verdict", "link", "what it says", "rests on"],

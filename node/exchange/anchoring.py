@@ -13,7 +13,7 @@ from audit.checkpoint import log_id
 from crypto.errors import Refusal
 from node.errors import ChainUnavailable
 from node.exchange.context import Context, audit_origin
-from node.exchange.heads import signed_head
+from node.exchange.heads import Cosigning, signed_head
 from node.exchange.journal import Step
 from node.exchange.notes import note_digest
 from node.model.chain import Mined
@@ -27,6 +27,7 @@ class Anchoring:
         self._context = context
         self._log_id = log_id(audit_origin(context.member_id))
         self._turn = asyncio.Lock()
+        self.cosigning = Cosigning(context)
         # The size at which nothing but our own entry about the last anchor is new.
         self._settled = 0
 
@@ -35,6 +36,7 @@ class Anchoring:
 
         Raises:
             ChainUnavailable: the chain does not answer; the schedule will try again.
+            CosignaturesMissing: likewise, for witnesses.
         """
         async with self._turn:
             context = self._context
@@ -43,6 +45,7 @@ class Anchoring:
             if held is not None and note is not None and context.tree.size == self._settled:
                 return note, Mined(held.transaction_hash, held.block)
             note, head = await signed_head(context)
+            note = await self.cosigning.cosigned(note, head)
             digest = note_digest(note)
             mined = await asyncio.to_thread(context.writer.anchor, self._log_id, head.size, head.root, digest)
             step = Step(Event.CHECKPOINT_ANCHORED, context.member_id, member_subject(context.member_id), note)
@@ -52,12 +55,10 @@ class Anchoring:
             return note, mined
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Anchor on schedule while the log grows, until `stop` is set."""
+        """Anchor on schedule while the log grows, until `stop` is set; then once more."""
         while not stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._context.limits.anchor_interval_seconds)
-            if stop.is_set():
-                return
             # What fails now is due again at the next turn; the view's health shows an outage to whoever watches.
             with suppress(Refusal):
                 await self._report_receipts()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from audit.checkpoint import log_id
 from audit.entry import parse_entry
-from audit.evidence import Evidence, KeyStatement
+from audit.verifier import Anchored, EntryRange, Evidence, KeyStatement, Proof
 from crypto.errors import EncodingInvalid, Refusal
 from crypto.notes import parse_note
 from node.errors import EntryUnknown, NotAnAuditor, NotAnchored, RangeInvalid
@@ -17,6 +17,9 @@ from node.exchange.journal import Step
 from node.model.chain import Anchor, Member, Role
 from node.model.events import Event, check_subject, member_subject
 from node.ports import ChainProofs
+
+MAX_RANGE_ENTRIES = 65_536
+MAX_RANGE_BYTES = 16 << 20  # of entries in one range file
 
 
 class Auditing:
@@ -31,8 +34,8 @@ class Auditing:
         """The head signed now, and the newest anchored checkpoint, empty if there is none."""
         await self._admit(caller, member_subject(self._context.member_id))
         note, _ = await signed_head(self._context)
-        found = self._covering(0)
-        return note, found[1] if found is not None else b""
+        newest = self._anchored()
+        return note, newest[-1][1] if newest else b""
 
     async def entries(self, caller: Member, subject: str) -> tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]:
         """A checkpoint note, and (index, entry, inclusion path under it) of each entry about a subject."""
@@ -64,32 +67,65 @@ class Auditing:
             index=index,
             entry=raw,
             path=tuple(context.tree.inclusion(index, anchor.size)),
-            checkpoint=note,
-            keys=tuple(self._keys(raw)),
-            chain=chain,
+            proof=Proof(note, (Anchored(note, (), chain),), tuple(self._keys({context.member_id, *_signers(raw)}))),
+        ).to_bytes()
+
+    async def range_file(self, caller: Member, first: int, count: int, *, anchored: bool) -> bytes:
+        """The range file of up to `count` entries from `first` on. Raises RangeInvalid, NotAnchored, ChainUnavailable."""
+        context = self._context
+        await self._admit(caller, member_subject(context.member_id))
+        if not 0 <= first < context.tree.size:
+            raise RangeInvalid(f"the log has {context.tree.size} entries, and none at {first}")
+        stop = min(first + min(count or MAX_RANGE_ENTRIES, MAX_RANGE_ENTRIES), context.tree.size)
+        if not anchored:
+            note, head = await signed_head(context)
+            return await asyncio.to_thread(self._range, first, stop, head.size, note, ())
+        found = self._covering(first + 1)
+        if found is None:
+            raise NotAnchored("no checkpoint that covers the first entry is on the chain yet")
+        anchor, note = self._covering(stop) or self._anchored()[-1]
+        chain = await asyncio.to_thread(self._proofs.receipt_proof, anchor)
+        stop = min(stop, anchor.size)
+        return await asyncio.to_thread(self._range, first, stop, anchor.size, note, (Anchored(note, (), chain),))
+
+    def _range(self, first: int, stop: int, size: int, note: bytes, anchored: tuple[Anchored, ...]) -> bytes:
+        context, total = self._context, 0
+        entries: list[bytes] = []
+        for raw in context.log.entries(first, stop):
+            total += len(raw)
+            if entries and total > MAX_RANGE_BYTES:
+                break
+            entries.append(raw)
+        stop = first + len(entries)
+        signers = {context.member_id} | {name for raw in entries for name in _signers(raw)}
+        return EntryRange(
+            first=first,
+            entries=tuple(entries),
+            left=tuple(context.tree.subtrees(0, first)),
+            right=tuple(context.tree.subtrees(stop, size)),
+            proof=Proof(note, anchored, tuple(self._keys(signers))),
         ).to_bytes()
 
     def _entries(self, subject: str, size: int) -> list[tuple[int, bytes, list[bytes]]]:
         context = self._context
-        indices = [index for index in context.ledger.entries_about(subject) if index < size]
+        indices = [index for index in context.index.about(subject) if index < size]
         return [(index, context.log.entry(index), context.tree.inclusion(index, size)) for index in indices]
 
     def _covering(self, size: int) -> tuple[Anchor, bytes] | None:
-        """The newest anchor of at least `size` entries whose checkpoint this node can show."""
-        for anchor in reversed(self._context.view.anchors(self._log_id)):
-            if anchor.size < size:
-                return None
+        """The oldest anchor of at least `size` entries: the earlier the block, the more it proves about a key's time."""
+        return next((found for found in self._anchored() if found[0].size >= size), None)
+
+    def _anchored(self) -> list[tuple[Anchor, bytes]]:
+        """Anchors whose checkpoint this node can show, oldest first."""
+        shown = []
+        for anchor in self._context.view.anchors(self._log_id):
             note = self._context.ledger.checkpoint(anchor.note_digest)
             if note is not None:
-                return anchor, note
-        return None
+                shown.append((anchor, note))
+        return shown
 
-    def _keys(self, raw: bytes) -> list[KeyStatement]:
-        """Every key of this member and of whoever signed the entry's note."""
-        signers = {self._context.member_id}
-        note = parse_entry(raw).note
-        if note is not None:
-            signers |= {line.name for line in parse_note(note).signatures}
+    def _keys(self, signers: set[str]) -> list[KeyStatement]:
+        """Every key of these members."""
         members = [member for name in sorted(signers) if (member := self._context.view.member(name)) is not None]
         return [
             KeyStatement(
@@ -120,3 +156,9 @@ class Auditing:
         kind, _, name = subject.partition(":")
         grant = self._context.view.grant(bytes.fromhex(name)) if kind == "grant" else None
         return grant is not None and caller.member_id in {grant.requester_id, grant.provider_id}
+
+
+def _signers(raw: bytes) -> list[str]:
+    """The names under an entry's note."""
+    note = parse_entry(raw).note
+    return [line.name for line in parse_note(note).signatures] if note is not None else []

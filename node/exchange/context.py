@@ -34,6 +34,8 @@ class Limits:
     receipt_timeout_seconds: int = 60  # for which a stream waits for a receipt
     max_receipts_per_call: int = 4_096
     anchor_interval_seconds: int = 10
+    witnesses: tuple[str, ...] = ()  # members that are asked to cosign this log's heads
+    cosignatures_needed: int = 0  # of them, before a head is anchored
 
 
 class AnswerCodec(Protocol):
@@ -44,6 +46,16 @@ class AnswerCodec(Protocol):
 
     def decode(self, raw: bytes) -> Answer:
         """The reverse. Raises EncodingInvalid."""
+
+
+KeepHead = Callable[[bytes, int], None]  # (note, size)
+
+
+class EntryIndex(Protocol):
+    """Which entries of the audit log are about what (audit.index.Index)."""
+
+    def about(self, term: str, start: int = 0, limit: int | None = None) -> list[int]:
+        """Indices of the entries about a grant, dataset, transfer or member, oldest first."""
 
 
 class LogTree(Protocol):
@@ -62,10 +74,15 @@ class LogTree(Protocol):
     def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """The consistency path between two sizes."""
 
+    def subtrees(self, start: int, stop: int) -> list[bytes]:
+        """The fewest complete subtrees over the leaves from `start` to `stop`, from left to right."""
+
 
 @dataclass(frozen=True)
 class Context:
-    """Shared by all use cases of one node. `vaults` gives the vault of a grant."""
+    """Shared by all use cases of one node. `vaults` gives the vault of a grant; `keep_head` makes a signed head of the audit log
+    durable outside its store.
+    """
 
     member_id: str
     signing_key: SM2PrivateKey
@@ -77,11 +94,13 @@ class Context:
     writer: ChainWriter
     log: Log
     tree: LogTree
+    index: EntryIndex
     ledger: Ledger
     datasets: Datasets
     peers: Peers
     vaults: Callable[[bytes], Vault]
     answers: AnswerCodec
+    keep_head: KeepHead
     limits: Limits = field(default_factory=Limits)
 
     @cached_property
@@ -92,7 +111,7 @@ class Context:
     @cached_property
     def journal(self) -> Journal:
         """Writes the audit log."""
-        return Journal(self.log, self.clock)
+        return Journal(self.log, self.clock, 1_000 * self.limits.max_clock_skew_seconds)
 
     @cached_property
     def _refresher(self) -> Coalescer[None, None]:

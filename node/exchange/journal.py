@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from audit.entry import Entry
+from audit.errors import ClockWentBack
 from crypto.errors import Refusal
 from node.model.events import NOBODY, Event
 from node.ports import Log
@@ -29,14 +30,20 @@ class Step:
 class Journal:
     """Writes steps. Each waits for its entry to be durable and reflected by the ledger."""
 
-    def __init__(self, log: Log, clock: Callable[[], int]) -> None:
+    def __init__(self, log: Log, clock: Callable[[], int], max_step_back_ms: int) -> None:
         self._log = log
         self._clock = clock
+        self._max_step_back_ms = max_step_back_ms
+        self._latest_ms = 0
 
     def submit(self, step: Step) -> asyncio.Future[int]:
-        """Queue a step; entries are appended in the order of submission. The future gives the entry's index."""
+        """Queue a step; entries are appended in the order of submission. The future gives the entry's index.
+
+        Raises:
+            ClockWentBack: the clock is far behind the entries before. A little behind, and the entry has their time.
+        """
         entry = Entry(
-            time_ms=self._clock(),
+            time_ms=self._now(),
             event=step.event,
             refusal=step.refusal,
             actor=step.actor,
@@ -45,6 +52,15 @@ class Journal:
             note=step.note,
         )
         return asyncio.wrap_future(self._log.submit(entry.to_bytes()))
+
+    def _now(self) -> int:
+        """The time of an entry: never before the entry above it."""
+        now = self._clock()
+        behind = self._latest_ms - now
+        if behind > self._max_step_back_ms:
+            raise ClockWentBack(f"the clock is {behind // 1_000} s behind the newest entry", seconds=behind // 1_000)
+        self._latest_ms = max(now, self._latest_ms)
+        return self._latest_ms
 
     async def record(self, step: Step) -> int:
         """Write a step and wait until it is durable."""

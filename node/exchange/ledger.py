@@ -17,7 +17,7 @@ byte for byte. A blob that is lost is made anew (see `delivering` and `answering
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from threading import RLock
 
 from audit.checkpoint import parse_checkpoint
@@ -27,12 +27,12 @@ from crypto.notes import parse_note
 from node.errors import InternalError, RootMismatch
 from node.exchange.notes import note_digest, read_note
 from node.exchange.transfers import DELIVERY_WINDOW, Transfers, sequence_key
-from node.model.events import NOBODY, Event, dataset_subject, grant_subject, member_subject
+from node.model.events import Event
 from node.model.statements import Decision, Delivery, KeyRelease, Order, Receipt, Statement
 from node.ports import LedgerStore, Log
 
 # Version of what the tables hold; a store of another layout is thrown away and replayed.
-LEDGER_LAYOUT = 1
+LEDGER_LAYOUT = 2
 
 _U64 = struct.Struct(">Q")
 _REPLAY_BATCH = 1_000  # entries
@@ -69,7 +69,6 @@ class Ledger:
         self._lock = RLock()
         self.provided = Transfers(store, "provided", self._lock)
         self.requested = Transfers(store, "requested", self._lock)
-        self._subjects = store.table("subjects")
         self._notes = {name: store.table(name) for name in _NOTES_KEPT.values()}
         self._decisions = store.table("decisions")
         self._versions = store.table("versions")
@@ -115,12 +114,6 @@ class Ledger:
         with self._lock:
             return self._checkpoints.get(digest)
 
-    def entries_about(self, subject: str) -> list[int]:
-        """Indices of the entries about a subject, oldest first (model.events)."""
-        prefix = subject.encode() + b"\0"
-        with self._lock:
-            return [_U64.unpack(key[len(prefix) :])[0] for key, _ in self._subjects.scan(prefix)]
-
     def keep(self, grant_id: bytes, sequence: int, blob: bytes) -> None:
         """Keep what was sent for a delivery, to send it again. Not a projection: it may be gone after a crash."""
         with self._lock:
@@ -137,7 +130,7 @@ class Ledger:
             stop = min(start + _REPLAY_BATCH, log.size)
             self.apply(start, [log.entry(index) for index in range(start, stop)])
 
-    def apply(self, first_index: int, entries: Sequence[bytes]) -> None:
+    def apply(self, first_index: int, entries: Iterable[bytes]) -> None:
         """Reflect durable entries, in order. Called by the log's commit thread. Entries that are reflected are skipped."""
         for index, raw in enumerate(entries, first_index):
             # One entry at a time, so that a long batch does not keep readers waiting.
@@ -148,45 +141,40 @@ class Ledger:
                     raise InternalError(
                         "the ledger is behind the log and was not replayed", applied=self._store.applied
                     )
-                self._apply_entry(index, parse_entry(raw))
+                self._apply_entry(parse_entry(raw), index)
                 self._store.advance(index + 1)
 
     def _note(self, table: str, key: bytes) -> bytes | None:
         with self._lock:
             return self._notes[table].get(key)
 
-    def _apply_entry(self, index: int, entry: Entry) -> None:
-        subjects = {entry.subject, member_subject(entry.actor)} - {NOBODY, member_subject(NOBODY)}
+    def _apply_entry(self, entry: Entry, index: int) -> None:
         try:
             event = Event(entry.event)
             if event in _PROVIDER_EVENTS | _REQUESTER_EVENTS and entry.note is not None:
                 statement = read_note(entry.note).statement
-                subjects |= _subjects_of(statement)
                 self._apply_transfer(index, event, entry, statement, note_digest(entry.note))
             elif entry.note is not None and entry.refusal is None:
-                subjects |= self._apply_note(event, entry.subject, entry.note)
+                self._apply_note(event, entry.subject, entry.note)
         except (Refusal, ValueError):
-            # An entry of a version to come: it is listed under its subject and moves nothing.
+            # An entry of a version to come moves nothing.
             pass
-        for subject in subjects:
-            self._subjects.put(subject.encode() + b"\0" + _U64.pack(index), b"")
 
-    def _apply_note(self, event: Event, subject: str, note: bytes) -> set[str]:
+    def _apply_note(self, event: Event, subject: str, note: bytes) -> None:
         """Keep the notes of publication, request, decision, revocation and anchoring."""
         if event is Event.CHECKPOINT_ANCHORED:
             self._checkpoints.put(note_digest(note), note)
-            return set()
+            return
         subject_id = bytes.fromhex(subject.partition(":")[2])
         if event is Event.VERSION_PUBLISHED:
             version = parse_checkpoint(parse_note(note).text)
             self._versions.put(subject_id + _U64.pack(version.size), note)
-            return set()
+            return
         statement = read_note(note).statement
         if isinstance(statement, Decision):
             self._decisions.put(subject_id + note_digest(note), note)
         elif event in _NOTES_KEPT:
             self._notes[_NOTES_KEPT[event]].put(subject_id, note)
-        return _subjects_of(statement)
 
     def _apply_transfer(self, index: int, event: Event, entry: Entry, statement: Statement, digest: bytes) -> None:
         side = self.provided if event in _PROVIDER_EVENTS else self.requested
@@ -219,16 +207,3 @@ class Ledger:
         """Drop what was kept for a finished order, but for the last deliveries, whose keys the peer may have missed."""
         for delivery in side.deliveries(order.grant_id, order.order_id)[:-DELIVERY_WINDOW]:
             self._kept.delete(sequence_key(order.grant_id, delivery.sequence))
-
-
-def _subjects_of(statement: Statement) -> set[str]:
-    """Everything that a statement is about, by the names that its fields go by."""
-    subjects = set()
-    if grant_id := getattr(statement, "grant_id", None):
-        subjects.add(grant_subject(grant_id))
-    if dataset_id := getattr(statement, "dataset_id", None):
-        subjects.add(dataset_subject(dataset_id))
-    for side in ("requester_id", "provider_id"):
-        if member_id := getattr(statement, side, None):
-            subjects.add(member_subject(member_id))
-    return subjects

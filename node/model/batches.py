@@ -1,8 +1,8 @@
-"""Cutting packed batches to size and joining them, without touching single items."""
+"""Cutting packed batches to size, without touching single items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,15 +20,6 @@ def cut(items: Packed, max_items: int, max_bytes: int) -> Iterator[Packed]:
         stop = _stop(items, start, max_items, max_bytes)
         yield items.slice(start, stop)
         start = stop
-
-
-def concatenate(batches: Sequence[Packed]) -> Packed:
-    """Several batches as one."""
-    if len(batches) == 1:
-        return batches[0]
-    bases = np.cumsum([0, *(len(batch.data) for batch in batches)]).astype(np.uint64)
-    offsets = [batch.offsets[:-1] + base for batch, base in zip(batches, bases[:-1], strict=True)]
-    return Packed(b"".join(batch.data for batch in batches), np.concatenate([*offsets, bases[-1:]]))
 
 
 def _stop(items: Packed, start: int, max_items: int, max_bytes: int) -> int:

@@ -8,14 +8,15 @@ from kiteline.audit.v1 import audit_pb2 as pb
 from node.errors import SubjectInvalid
 from node.model.chain import Member
 from node.rpc import shapes
-from node.rpc.faces import AuditingFace
+from node.rpc.faces import AuditingFace, WitnessingFace
 
 
 class AuditService:
     """One method an RPC; see the proto for who may call it and what it refuses."""
 
-    def __init__(self, auditing: AuditingFace) -> None:
+    def __init__(self, auditing: AuditingFace, witnessing: WitnessingFace) -> None:
         self._auditing = auditing
+        self._witnessing = witnessing
 
     async def get_checkpoint(self, _request: pb.GetCheckpointRequest, caller: Member) -> pb.GetCheckpointResponse:
         """GetCheckpoint."""
@@ -39,6 +40,17 @@ class AuditService:
     async def get_evidence(self, request: pb.GetEvidenceRequest, caller: Member) -> pb.GetEvidenceResponse:
         """GetEvidence."""
         return pb.GetEvidenceResponse(evidence=await self._auditing.evidence(caller, request.index))
+
+    async def get_range(self, request: pb.GetRangeRequest, caller: Member) -> AsyncGenerator[pb.GetRangeResponse, None]:
+        """GetRange."""
+        file = await self._auditing.range_file(caller, request.first, request.count, anchored=request.anchored)
+        for piece in shapes.file_pieces(file):
+            yield pb.GetRangeResponse(piece=piece)
+
+    async def cosign(self, request: pb.CosignRequest, caller: Member) -> pb.CosignResponse:
+        """Cosign."""
+        line = await self._witnessing.cosign(caller, request.checkpoint_note, request.old_size, list(request.path))
+        return pb.CosignResponse(cosignature_line=line)
 
 
 def _subject(request: pb.ListEntriesRequest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from audit.trail import Trail
 from kiteline.exchange.v1 import department_pb2 as pb
 from kiteline.exchange.v1.statement_pb2 import Dataset
 from node.errors import StatementInvalid
@@ -14,7 +15,6 @@ from node.model.grants import Terms
 from node.model.lines import FieldDescription
 from node.model.results import CatalogueEntry, FetchProgress, GrantSummary
 from node.rpc import shapes
-from node.rpc.faces import Trail
 
 _SHARING: Mapping[SharingType, pb.SharingType] = {
     SharingType.UNCONDITIONAL: pb.SHARING_TYPE_UNCONDITIONAL,
@@ -133,17 +133,17 @@ def trail(found: Trail) -> pb.GetTrailResponse:
     return pb.GetTrailResponse(
         steps=[
             pb.TrailStep(
-                member_id=step.member_id,
+                member_id=step.member,
                 index=step.index,
-                time_milliseconds=step.time_ms,
-                event=step.event,
-                outcome=step.outcome,
-                actor=step.actor,
+                time_milliseconds=step.entry.time_ms,
+                event=step.entry.event,
+                outcome="ok" if step.entry.refusal is None else f"refused {step.entry.refusal}",
+                actor=step.entry.actor,
                 sequence=step.sequence,
-                proven=step.proven,
-                note_digest=step.note_digest,
+                proven=step.fault is None and not step.compromised,
+                note_digest=bytes.fromhex(step.digest),
             )
             for step in found.steps
         ],
-        findings=found.findings,
+        findings=[pb.TrailFinding(kind=one.kind.value, says=one.says) for one in found.findings],
     )

@@ -123,6 +123,15 @@ class DepartmentService:
         evidence = await self.tracing.member_evidence(shapes.member_id(request.member_id), request.index)
         return pb.GetMemberEvidenceResponse(evidence=evidence)
 
+    async def get_member_range(
+        self, request: pb.GetMemberRangeRequest, _: None
+    ) -> AsyncGenerator[pb.GetMemberRangeResponse, None]:
+        """GetMemberRange."""
+        member_id = shapes.member_id(request.member_id)
+        file = await self.tracing.member_range(member_id, request.first, request.count, anchored=request.anchored)
+        for piece in shapes.file_pieces(file):
+            yield pb.GetMemberRangeResponse(piece=piece)
+
     async def anchor_now(self, _request: pb.AnchorNowRequest, _: None) -> pb.AnchorNowResponse:
         """AnchorNow."""
         checkpoint_note, mined = await self.anchoring.anchor_now()

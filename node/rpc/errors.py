@@ -57,16 +57,25 @@ _CODES: Mapping[grpc.StatusCode, frozenset[str]] = {
         }
     ),
     grpc.StatusCode.NOT_FOUND: frozenset(
-        {"DATASET_UNKNOWN", "ENTRY_UNKNOWN", "FETCH_UNKNOWN", "GRANT_UNKNOWN", "RECORD_UNKNOWN", "STORE_ABSENT"}
+        {
+            "DATASET_UNKNOWN",
+            "ENTRY_UNKNOWN",
+            "FETCH_UNKNOWN",
+            "GRANT_UNKNOWN",
+            "RECORD_UNKNOWN",
+            "STORE_ABSENT",
+        }
     ),
     grpc.StatusCode.ALREADY_EXISTS: frozenset({"DATASET_EXISTS", "GRANT_DECIDED", "STORE_EXISTS"}),
     grpc.StatusCode.OUT_OF_RANGE: frozenset({"RANGE_INVALID"}),
-    grpc.StatusCode.ABORTED: frozenset({"ORDER_REPLAYED", "STORE_LOCKED"}),
+    grpc.StatusCode.ABORTED: frozenset({"ORDER_REPLAYED", "STORE_LOCKED", "WITNESS_BEHIND"}),
     grpc.StatusCode.RESOURCE_EXHAUSTED: frozenset(
         {"DISK_FULL", "GRANT_USED_UP", "RECEIPTS_OUTSTANDING", "REQUEST_TOO_LARGE"}
     ),
     grpc.StatusCode.UNAVAILABLE: frozenset({"CHAIN_UNAVAILABLE", "LOG_CLOSED", "PEER_UNAVAILABLE"}),
-    grpc.StatusCode.DATA_LOSS: frozenset({"DELIVERY_INVALID", "ROOT_MISMATCH", "STORE_BEHIND", "STORE_DAMAGED"}),
+    grpc.StatusCode.DATA_LOSS: frozenset(
+        {"DELIVERY_INVALID", "ROOT_MISMATCH", "LOG_FORKED", "STORE_BEHIND", "STORE_DAMAGED"}
+    ),
     grpc.StatusCode.INTERNAL: frozenset({"INTERNAL"}),
 }
 _CODE_OF = {reason: code for code, reasons in _CODES.items() for reason in reasons}

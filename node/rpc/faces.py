@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from audit.trail import Trail
 from crypto.errors import Refusal
 from crypto.packed import Packed
 from node.exchange.granting import Wish
@@ -106,6 +107,16 @@ class AuditingFace(Protocol):
     async def evidence(self, caller: Member, index: int) -> bytes:
         """The evidence file of one entry."""
 
+    async def range_file(self, caller: Member, first: int, count: int, *, anchored: bool) -> bytes:
+        """The range file of up to `count` entries from `first` on."""
+
+
+class WitnessingFace(Protocol):
+    """This node as a witness of other logs (node.exchange.witnessing.Witnessing)."""
+
+    async def cosign(self, caller: Member, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
+        """The cosignature line under a head of the caller's log."""
+
 
 class AnchoringFace(Protocol):
     """Putting the log's head on the chain (node.exchange.anchoring.Anchoring)."""
@@ -142,38 +153,6 @@ class StatusFace(Protocol):
         """How the node is now."""
 
 
-class TrailStep(Protocol):
-    """One step of a trail (proto `TrailStep`)."""
-
-    @property
-    def member_id(self) -> str: ...
-    @property
-    def index(self) -> int: ...
-    @property
-    def time_ms(self) -> int: ...
-    @property
-    def event(self) -> str: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def actor(self) -> str: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def proven(self) -> bool: ...
-    @property
-    def note_digest(self) -> bytes: ...
-
-
-class Trail(Protocol):
-    """A grant's trail: its steps, and what does not fit."""
-
-    @property
-    def steps(self) -> Sequence[TrailStep]: ...
-    @property
-    def findings(self) -> Sequence[str]: ...
-
-
 class TracingFace(Protocol):
     """What this department finds out with the other nodes' help (node.exchange.tracing.Tracing)."""
 
@@ -182,3 +161,6 @@ class TracingFace(Protocol):
 
     async def member_evidence(self, member_id: str, index: int) -> bytes:
         """The evidence file of one entry of a member's log."""
+
+    async def member_range(self, member_id: str, first: int, count: int, *, anchored: bool) -> bytes:
+        """The range file of up to `count` entries of a member's log."""

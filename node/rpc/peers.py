@@ -107,6 +107,29 @@ class GRPCPeer:
         response: audit.GetEvidenceResponse = await self._answer(call)
         return response.evidence
 
+    async def consistency(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        """The consistency path between two sizes of its log."""
+        request = audit.GetConsistencyRequest(old_size=old_size, new_size=new_size)
+        response: audit.GetConsistencyResponse = await self._answer(
+            self._audit_stub().GetConsistency(request, timeout=self._deadlines.call)
+        )
+        return list(response.path)
+
+    async def range_file(self, first: int, count: int, *, anchored: bool) -> bytes:
+        """The range file of up to `count` entries from `first` on."""
+        request = audit.GetRangeRequest(first=first, count=count, anchored=anchored)
+        with _failures_of(self._member_id):
+            call = self._audit_stub().GetRange(request, timeout=self._deadlines.listing)
+            return b"".join([response.piece async for response in call])
+
+    async def cosign(self, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
+        """The cosignature line of this witness. Raises WitnessBehind, LogForked."""
+        request = audit.CosignRequest(checkpoint_note=checkpoint_note, old_size=old_size, path=path)
+        response: audit.CosignResponse = await self._answer(
+            self._audit_stub().Cosign(request, timeout=self._deadlines.call)
+        )
+        return response.cosignature_line
+
     async def _answer(self, call: Awaitable[T]) -> T:
         with _failures_of(self._member_id):
             return await call

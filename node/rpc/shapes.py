@@ -96,3 +96,9 @@ def member_id(value: str) -> str:
         return check_credit_code(value)
     except CreditCodeInvalid as cause:
         raise SubjectInvalid("that is no unified social credit code") from cause
+
+
+def file_pieces(file: bytes) -> Iterator[bytes]:
+    """A file cut for a stream."""
+    for at in range(0, len(file), PIECE_BYTES):
+        yield file[at : at + PIECE_BYTES]

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audit.errors import StoreExists
+from audit.files import PARTIAL_SUFFIX, disk_errors, make_directory, sync_directory
 from audit.store import TreeStore
 from node.errors import DatasetUnknown
 from node.stores.environment import Environment
-from node.stores.files import PARTIAL_SUFFIX, disk_errors, make_directory, sync_directory
 from node.stores.sealed_dataset import INDEX_KIND, DatasetMeans, SealedDataset
 
 DATASET_ID_SIZE = 32  # bytes

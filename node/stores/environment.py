@@ -15,7 +15,7 @@ import lmdb
 
 from audit.environment import DATA_FILE, WriterLock, mapped, open_environment, writing
 from audit.errors import StoreAbsent, StoreDamaged, StoreExists, StoreVersion
-from node.stores.files import disk_errors, make_directory
+from audit.files import disk_errors, make_directory
 
 GIGABYTE = 1 << 30
 

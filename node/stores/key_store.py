@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from audit.files import disk_errors, make_directory, sync_directory, write_whole
 from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid, KeyInvalid
 from crypto.key_files import (
@@ -35,7 +36,6 @@ from crypto.key_files import (
 )
 from crypto.sm2 import SM2PrivateKey
 from crypto.wrap import unwrap_at_rest, wrap_at_rest
-from node.stores.files import disk_errors, make_directory, sync_directory, write_whole
 
 SIGNING, ENCRYPTION = "signing.pem", "encryption.pem"
 TLS, CLIENT = "tls", "client"

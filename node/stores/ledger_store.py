@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audit.errors import AuditError, DiskFull, StoreAbsent, StoreDamaged, StoreVersion
+from audit.files import disk_errors
 from node.errors import InternalError
 from node.stores.environment import GIGABYTE, Environment
-from node.stores.files import disk_errors
 
 FLUSH_ENTRIES = 2_048
 MAX_KEY = 400  # bytes of a table's key; LMDB takes 511 with the table's name

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from audit.errors import StoreDamaged
-from node.stores.files import PRIVATE_FILE, disk_errors, sync_directory
+from audit.files import PRIVATE_FILE, disk_errors, sync_directory
 from node.stores.key_index import DIGEST_SIZE as KEY_DIGEST_SIZE
 
 WRAPPED_SIZE = 61  # bytes of a secret wrapped at rest (crypto.wrap)

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from audit.errors import DiskFull, StoreDamaged, StoreLocked
+from audit.files import disk_errors, sync_directory
 from audit.store import TreeStore
 from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid
@@ -20,7 +21,6 @@ from crypto.seal import open_record, segment_header
 from node.errors import RangeInvalid
 from node.ports import Random
 from node.stores.environment import GIGABYTE, Environment
-from node.stores.files import disk_errors, sync_directory
 from node.stores.gate import Gate
 from node.stores.key_index import key_digest, newest_below, sorted_entries
 from node.stores.memory import give_back

@@ -16,7 +16,7 @@ from crypto.seal import NONCE_SIZE, SECRET_SIZE, seal_segments
 from crypto.sm3 import hkdf_sm3
 from crypto.wrap import KEK_SIZE, unwrap_at_rest, wrap_at_rest
 from node.errors import InternalError, RequestTooLarge
-from node.model.batches import concatenate, cut
+from node.model.batches import cut
 from node.ports import Random
 from node.stores.key_index import DIGEST_SIZE, key_digests
 from node.stores.publication import Frame, PublicationWriter
@@ -145,7 +145,7 @@ class SealedStaging:
         """Seal the segments that are full, or all."""
         if not self._pending:
             return
-        joined = concatenate(self._pending)
+        joined = Packed.joined(self._pending)
         digests = b"".join(self._pending_keys)
         group: list[Packed] = []
         taken, group_bytes = 0, 0

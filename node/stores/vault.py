@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from audit.errors import StoreDamaged
+from audit.files import PRIVATE_FILE, disk_errors, make_directory, read_whole, sync_directory, write_whole
 from crypto.packed import Packed
 from node.errors import DeliveryInvalid, FetchUnfinished, InternalError
-from node.stores.files import PRIVATE_FILE, disk_errors, make_directory, read_whole, sync_directory, write_whole
 
 _VERSION = 1
 _SEGMENTS_HEAD = struct.Struct(">BI")  # version, number of segments

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from concurrent.futures import wait
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def test_entries_of_many_callers_are_all_there_in_an_order_that_the_projection_s
 ) -> None:
     seen: list[bytes] = []
 
-    def projected(first: int, entries: Sequence[bytes]) -> None:
+    def projected(first: int, entries: Packed) -> None:
         assert first == len(seen)
         seen.extend(entries)
 
@@ -66,13 +65,13 @@ def test_a_full_disk_fails_its_callers_and_later_ones_are_served(tmp_path: Path,
     with AuditLog.create(tmp_path / "log", ORIGIN, engine, map_bytes=1 << 20) as log:
         log.submit(b"before").result()
         with pytest.raises(DiskFull):
-            log.submit_many([b"x" * 1_000_000] * 2).result()
+            log.submit_many(Packed.of([b"x" * 1_000_000] * 2)).result()
         assert log.submit(b"after").result() == 1
         assert list(log.entries(0, 2)) == [b"before", b"after"]
 
 
 def test_a_projection_that_fails_stops_the_log_rather_than_diverge(tmp_path: Path, engine: Engine) -> None:
-    def failing(first: int, entries: Sequence[bytes]) -> None:
+    def failing(first: int, entries: Packed) -> None:
         raise RuntimeError("a defect")
 
     with AuditLog.create(tmp_path / "log", ORIGIN, engine, on_commit=failing, map_bytes=SMALL_MAP) as log:

@@ -82,6 +82,18 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path, engine: 
     reader.close()
 
 
+def test_a_closed_store_is_free_even_while_a_child_process_is_being_made(tmp_path: Path, engine: Engine) -> None:
+    """Between fork and exec the child has every descriptor of the parent, as this copy is one."""
+    store = TreeStore.create(tmp_path / "log", ORIGIN, engine, map_bytes=SMALL_MAP)
+    assert store._lock is not None
+    copy = os.dup(store._lock._descriptor)
+    store.close()
+    try:
+        TreeStore.open(tmp_path / "log", engine, map_bytes=SMALL_MAP).close()
+    finally:
+        os.close(copy)
+
+
 def test_a_full_map_changes_nothing_and_the_store_goes_on(tmp_path: Path, engine: Engine) -> None:
     store = TreeStore.create(tmp_path / "log", ORIGIN, engine, map_bytes=1 << 20)
     store.append(_leaves(0, 5), b"first")
@@ -125,16 +137,29 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, engine: Engine) -
         TreeStore.open(tmp_path / "log", engine, map_bytes=SMALL_MAP)
 
 
-def test_an_epoch_that_was_begun_and_never_written_is_taken_up_again(tmp_path: Path, engine: Engine) -> None:
-    """A kill between making the directory of a new epoch and its first commit."""
+def test_what_is_left_of_an_epoch_that_was_being_made_is_thrown_away(tmp_path: Path, engine: Engine) -> None:
+    """A kill before the new epoch got its name; what it left may be anything."""
     store = TreeStore.create(tmp_path / "log", ORIGIN, engine, map_bytes=SMALL_MAP, epoch_leaves=256)
     store.append(_leaves(0, 256), b"x")
     store.close()
-    (tmp_path / "log" / "epochs" / "0001").mkdir()
-    lmdb.open(str(tmp_path / "log" / "epochs" / "0001"), max_dbs=8, lib_version=LIB_VERSION).close()
+    new = tmp_path / "log" / "epochs" / "new"
+    new.mkdir()
+    (new / "data.mdb").write_bytes(b"half of a page")
     store = TreeStore.open(tmp_path / "log", engine, map_bytes=SMALL_MAP)
     assert store.append(_leaves(256, 10), b"y") == 256
     assert store.root() == _root(engine, 266)
+    assert not new.exists()
+    store.close()
+
+
+def test_a_store_whose_making_was_cut_off_is_absent_and_can_be_made(tmp_path: Path, engine: Engine) -> None:
+    new = tmp_path / "log" / "epochs" / "new"
+    new.mkdir(parents=True)
+    (new / "data.mdb").write_bytes(b"half of a page")
+    with pytest.raises(StoreAbsent):
+        TreeStore.open(tmp_path / "log", engine, map_bytes=SMALL_MAP)
+    store = TreeStore.create(tmp_path / "log", ORIGIN, engine, map_bytes=SMALL_MAP)
+    assert store.append(_leaves(0, 1), b"x") == 0
     store.close()
 
 

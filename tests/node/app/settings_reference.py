@@ -14,6 +14,7 @@ NUMBERS = {
     ("exchange", "max_clock_skew_seconds"): (1, 86_400, 300),
     ("exchange", "delivery_segments"): (1, 64, 16),
     ("exchange", "max_outstanding_answers"): (1, 65_536, 1_024),
+    ("audit", "retention_days"): (184, 36_500, 184),
     ("storage", "log_map_gigabytes"): (1, 65_536, 64),
     ("storage", "dataset_map_gigabytes"): (1, 65_536, 64),
     ("storage", "max_publish_gigabytes"): (1, 1_024, 4),
@@ -25,10 +26,13 @@ PATHS = [
     ("node", "keys_directory"),
     ("chain", "network_file"),
     ("chain", "contracts_file"),
+    ("audit", "head_file"),
 ]
-LISTS = [("node", "client_certificates")]
+LISTS = [("node", "client_certificates"), ("audit", "witnesses")]
 OPTIONAL = [("node", "engine"), ("metrics", "listen")]
-ALL = [*NUMBERS, *ADDRESSES, *TEXTS, *PATHS, *LISTS]
+# Bounded by how many witnesses there are.
+COUNTS = [("audit", "cosignatures_needed")]
+ALL = [*NUMBERS, *COUNTS, *ADDRESSES, *TEXTS, *PATHS, *LISTS]
 
 
 def complete(home: Path) -> Settings:
@@ -42,6 +46,8 @@ def complete(home: Path) -> Settings:
         data_directory=home / "data",
         network_file=home / "network.toml",
         contracts_file=home / "contracts.toml",
+        head_file=home / "audit.head",
+        witnesses=("113707000042591160",),
         client_certificates=(home / "keys" / "client.cert.pem",),
         metrics_listen="127.0.0.1:7901",
         engine="openssl",

@@ -84,6 +84,17 @@ def test_a_text_is_printable_and_not_empty(table: str, key: str) -> None:
         assert _refused(_with(table, key, wrong)).details["setting"] == f"{table}.{key}"
 
 
+@pytest.mark.parametrize("wrong", [2, -1, True, "1"])
+def test_no_more_cosignatures_are_needed_than_there_are_witnesses(wrong: object) -> None:
+    assert parse(_with("audit", "cosignatures_needed", 1), FILE).cosignatures_needed == 1
+    assert _refused(_with("audit", "cosignatures_needed", wrong)).details["setting"] == "audit.cosignatures_needed"
+
+
+@pytest.mark.parametrize("wrong", [["113707000042591161"], ["113707000042591160"] * 2, [1]])
+def test_a_witness_is_a_member_and_named_once(wrong: list[object]) -> None:
+    assert _refused(_with("audit", "witnesses", wrong)).details["setting"] == "audit.witnesses"
+
+
 @pytest.mark.parametrize(("table", "key"), LISTS)
 def test_a_list_of_files_holds_texts_alone(table: str, key: str) -> None:
     assert getattr(parse(_with(table, key, []), FILE), key) == ()
@@ -110,7 +121,7 @@ def test_a_missing_setting_is_refused_by_name_unless_it_may_be_absent(table: str
         assert _refused(text).details["setting"] == f"{table}.{key}"
 
 
-@pytest.mark.parametrize("table", ["node", "chain", "exchange", "storage", "metrics"])
+@pytest.mark.parametrize("table", ["node", "chain", "exchange", "audit", "storage", "metrics"])
 def test_a_misspelt_setting_is_refused_by_name(table: str) -> None:
     refused = _refused(_with(table, "grace_second", 5))
     assert refused.details["setting"] == f"{table}.grace_second"
@@ -165,6 +176,9 @@ _settings = st.builds(
     data_directory=_paths,
     network_file=_paths,
     contracts_file=_paths,
+    head_file=_paths,
+    witnesses=st.lists(st.integers(1, 999_999).map(member_id), max_size=3, unique=True).map(tuple),
+    cosignatures_needed=st.just(0),
     client_certificates=st.lists(_paths, max_size=3).map(tuple),
     metrics_listen=st.none() | _addresses,
     engine=st.none() | st.sampled_from(["multibuffer", "openssl", "gmssl"]),

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.anchor_event import anchor_events
-from audit.receipt_proof import block_hash, receipts_root, verify_receipt_proof
+from audit.verifier import anchor_events, read_header, receipt_under
 from node.chain.adapter import Chain
 from node.errors import ChainUnavailable
 from node.ports import ChainProofs, ChainView, ChainWriter
@@ -39,10 +38,19 @@ def test_each_anchor_of_a_full_block_is_proven(chain: Chain, consortium: Consort
         anchor = chain.view.newest_anchor(log)
         assert anchor is not None
         statement = chain.proofs.receipt_proof(anchor)
-        assert block_hash(statement.header) == anchor.block.hash
-        receipt = verify_receipt_proof(receipts_root(statement.header), statement.receipt_index, statement.receipt_path)
+        header = read_header(statement.header)
+        assert (header.hash, header.number, header.time) == (anchor.block.hash, anchor.block.number, anchor.block.time)
+        receipt = receipt_under(header.receipts_root, statement.receipt_index, statement.receipt_path)
+        assert receipt is not None
         (event,) = anchor_events(receipt)
-        assert (event.contract, event.log_id, event.member_id, event.size, event.root, event.note_digest) == (
+        assert (
+            event.contract,
+            event.log_id,
+            event.member.rstrip(b"\0").decode(),
+            event.size,
+            event.root,
+            event.note_digest,
+        ) == (
             consortium.deployment.address("Anchors"),
             log,
             consortium.members[0].member_id,

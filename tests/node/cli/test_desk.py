@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from audit.entry import Entry
+from audit.trail import Logged, Trail
 from crypto.packed import Packed
 from node.cli.output import Exit
 from node.errors import PeerUnavailable
-from node.exchange.trail import Trail, TrailStep
 from node.model.chain import DatasetOnChain, GrantOnChain, GrantState, SharingType
 from node.model.events import Event
 from node.model.grants import Terms
@@ -55,8 +56,8 @@ def _stock(world: World) -> None:
         FetchProgress(620_573, 620_573, 620_573, summary),
     ]
     world.office.batches = [Packed.of([b'["1","\xe7\x94\xb2"]', b'["2","\xe4\xb9\x99"]'])]
-    step = TrailStep(REQUESTER, 4, 1_795_482_123_004, Event.ORDER_SENT, "ok", REQUESTER, 0, True, b"\x01" * 32)
-    world.office.found = Trail((step,), ())
+    step = Logged(REQUESTER, 4, Entry(1_795_482_123_004, Event.ORDER_SENT, REQUESTER, "-"))
+    world.office.found = Trail((step,), (), (REQUESTER,))
 
 
 async def _both(at: Desk, *arguments: str) -> tuple[str, dict[str, object]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.evidence import ChainStatement, Evidence
+from audit.verifier import Evidence, Proof
 from node.cli.output import Exit
 from tests.node.cli.desk import PASSPHRASE, Finished, configure, kiteline, kiteline_on_a_terminal
 
@@ -103,9 +103,7 @@ def test_3_the_node_does_not_answer(home: Path) -> None:
 
 def test_4_something_does_not_hold(tmp_path: Path) -> None:
     file = tmp_path / "false.evidence"
-    file.write_bytes(
-        Evidence(0, b"no entry", (), b"no note", (), ChainStatement(1, b"\x01" * 20, 1, b"", 0, ())).to_bytes()
-    )
+    file.write_bytes(Evidence(0, b"no entry", (), Proof(b"no note", (), ())).to_bytes())
     finished = kiteline("verify", str(file), "--json")
     assert finished.code == Exit.DOES_NOT_HOLD
     assert finished.document["holds"] is False

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.packed import Packed
-from node.model.batches import ITEM_COST, concatenate, cut
+from node.model.batches import ITEM_COST, cut
 
 items = st.lists(st.binary(max_size=12), max_size=30)
 limits = st.tuples(st.integers(1, 9), st.integers(4, 60))
@@ -35,5 +35,5 @@ def test_all_pieces_but_the_last_stay_as_they_are_whatever_comes_later(
 
 @given(st.lists(items, min_size=1, max_size=5))
 def test_joined_batches_hold_all_items(batches: list[list[bytes]]) -> None:
-    joined = concatenate([Packed.of(batch) for batch in batches])
+    joined = Packed.joined([Packed.of(batch) for batch in batches])
     assert list(joined) == [item for batch in batches for item in batch]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import grpc
 import pytest
 
+from audit.entry import Entry
+from audit.trail import Finding, FindingKind, Logged, Trail
 from crypto.packed import Packed
 from kiteline.audit.v1 import audit_pb2
 from kiteline.exchange.v1 import department_pb2 as pb
@@ -140,27 +141,11 @@ async def test_records_are_read_back_as_they_lie_with_their_fields() -> None:
     assert (fields, records) == (["no", "name"], [*batch, b"last"])
 
 
-@dataclass
-class Step:
-    """A step of a trail, as the use case gives it."""
-
-    member_id: str = PROVIDER
-    index: int = 4
-    time_ms: int = 1_795_482_123_004
-    event: str = "DELIVERY_SENT"
-    outcome: str = "ok"
-    actor: str = PROVIDER
-    sequence: int = 2
-    proven: bool = True
-    note_digest: bytes = b"\x06" * 32
-
-
-@dataclass
-class Found:
-    """A trail."""
-
-    steps: tuple[Step, ...] = (Step(),)
-    findings: tuple[str, ...] = ("delivery 2 has no receipt",)
+def _found() -> Trail:
+    """A trail with a step and a finding."""
+    entry = Entry(1_795_482_123_004, "DELIVERY_SENT", PROVIDER, "-", note=b"kiteline/delivery/v1\nsequence 2\n\nline\n")
+    finding = Finding(FindingKind.DELIVERY_WITHOUT_RECEIPT, "delivery 2 has no receipt")
+    return Trail((Logged(PROVIDER, 4, entry),), (finding,), (PROVIDER,))
 
 
 async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
@@ -188,7 +173,7 @@ async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
     ]
     summary = FetchSummary(b"o" * 16, 7, 99, 12, "/tmp/records.jsonl", b"\x03" * 32, 1, 2, "openssl")  # noqa: S108
     world.office.progress = [FetchProgress(3, 0, 7), FetchProgress(7, 7, 7, summary)]
-    world.office.found = Found()
+    world.office.found = _found()
 
     def ask(address: str) -> None:
         with client_of(world, address) as client:
@@ -238,7 +223,10 @@ async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
             assert call.Explain(pb.ExplainRequest(grant_id=GRANT)).reason == "GRANT_EXPIRED"
             assert call.AnchorNow(pb.AnchorNowRequest()).checkpoint_note == b"checkpoint"
             trail = call.GetTrail(pb.GetTrailRequest(grant_id=GRANT))
-            assert (trail.steps[0].event, trail.findings[0]) == ("DELIVERY_SENT", "delivery 2 has no receipt")
+            assert (trail.steps[0].event, trail.steps[0].sequence, trail.steps[0].proven) == ("DELIVERY_SENT", 2, True)
+            assert trail.findings[0] == pb.TrailFinding(
+                kind="DELIVERY_WITHOUT_RECEIPT", says="delivery 2 has no receipt"
+            )
             wanted = pb.GetMemberEvidenceRequest(member_id=PROVIDER, index=4)
             assert call.GetMemberEvidence(wanted).evidence == f"evidence {PROVIDER} 4".encode()
             with pytest.raises(SubjectInvalid):

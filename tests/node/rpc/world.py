@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from audit.trail import Trail
 from crypto.errors import Refusal
 from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
@@ -46,7 +47,7 @@ from node.model.transfer import (
 from node.rpc.audit_service import AuditService
 from node.rpc.certificates import TLSIdentity, to_der
 from node.rpc.department_service import DepartmentService
-from node.rpc.faces import NodeStatus, Trail
+from node.rpc.faces import NodeStatus
 from node.rpc.gate import Gate
 from node.rpc.identity import Identities
 from node.rpc.peer_service import PeerService
@@ -236,6 +237,9 @@ class MemoryOffice:
         trail: Trail = self.found
         return trail
 
+    async def member_range(self, member_id: str, first: int, count: int, *, anchored: bool) -> bytes:
+        return f"range {member_id} {first} {count} {anchored}".encode()
+
     async def member_evidence(self, member_id: str, index: int) -> bytes:
         return f"evidence {member_id} {index}".encode()
 
@@ -283,6 +287,12 @@ class MemoryAudit:
 
     async def evidence(self, caller: Member, index: int) -> bytes:
         return b"evidence %d" % index
+
+    async def range_file(self, caller: Member, first: int, count: int, *, anchored: bool) -> bytes:
+        return b"range %d %d %d\n" % (first, count, anchored) * 200_000
+
+    async def cosign(self, caller: Member, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
+        return f"\u2014 {caller.member_id} {checkpoint_note.hex()}{old_size}{len(path)}\n"
 
 
 @dataclass
@@ -332,7 +342,7 @@ class World:
         """The provider's server."""
         services = Services(
             peer=PeerService(PROVIDER, self.provider),
-            audit=AuditService(self.audit),
+            audit=AuditService(self.audit, self.audit),
             department=DepartmentService(
                 granting=self.office,
                 requester=self.office,

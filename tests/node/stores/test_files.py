@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import DiskFull, StoreDamaged
-from node.stores.files import disk_errors, make_directory, read_whole, sync_directory, write_whole
+from audit.files import disk_errors, make_directory, read_whole, sync_directory, write_whole
 from tests.node.stores.durable_steps import Step, SyncedDisk, watch
 
 OLD, NEW = b"what stood there", [b"what ", b"", b"comes ", bytes(100_000)]

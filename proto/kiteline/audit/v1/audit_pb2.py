@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkiteline/audit/v1/audit.proto\x12\x11kiteline.audit.v1\"\x16\n\x14GetCheckpointRequest\"G\n\x15GetCheckpointResponse\x12\x17\n\x0f\x63heckpoint_note\x18\x01 \x01(\x0c\x12\x15\n\ranchored_note\x18\x02 \x01(\x0c\"^\n\x12ListEntriesRequest\x12\x12\n\x08grant_id\x18\x01 \x01(\x0cH\x00\x12\x14\n\ndataset_id\x18\x02 \x01(\x0cH\x00\x12\x13\n\tmember_id\x18\x03 \x01(\tH\x00\x42\t\n\x07subject\"Z\n\x13ListEntriesResponse\x12\x17\n\x0f\x63heckpoint_note\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\x0c\";\n\x15GetConsistencyRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"&\n\x16GetConsistencyResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\"#\n\x12GetEvidenceRequest\x12\r\n\x05index\x18\x01 \x01(\x04\"\'\n\x13GetEvidenceResponse\x12\x10\n\x08\x65vidence\x18\x01 \x01(\x0c\x32\x97\x03\n\x0c\x41uditService\x12\x62\n\rGetCheckpoint\x12\'.kiteline.audit.v1.GetCheckpointRequest\x1a(.kiteline.audit.v1.GetCheckpointResponse\x12^\n\x0bListEntries\x12%.kiteline.audit.v1.ListEntriesRequest\x1a&.kiteline.audit.v1.ListEntriesResponse0\x01\x12\x65\n\x0eGetConsistency\x12(.kiteline.audit.v1.GetConsistencyRequest\x1a).kiteline.audit.v1.GetConsistencyResponse\x12\\\n\x0bGetEvidence\x12%.kiteline.audit.v1.GetEvidenceRequest\x1a&.kiteline.audit.v1.GetEvidenceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkiteline/audit/v1/audit.proto\x12\x11kiteline.audit.v1\"\x16\n\x14GetCheckpointRequest\"G\n\x15GetCheckpointResponse\x12\x17\n\x0f\x63heckpoint_note\x18\x01 \x01(\x0c\x12\x15\n\ranchored_note\x18\x02 \x01(\x0c\"^\n\x12ListEntriesRequest\x12\x12\n\x08grant_id\x18\x01 \x01(\x0cH\x00\x12\x14\n\ndataset_id\x18\x02 \x01(\x0cH\x00\x12\x13\n\tmember_id\x18\x03 \x01(\tH\x00\x42\t\n\x07subject\"Z\n\x13ListEntriesResponse\x12\x17\n\x0f\x63heckpoint_note\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\x0c\";\n\x15GetConsistencyRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"&\n\x16GetConsistencyResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\"#\n\x12GetEvidenceRequest\x12\r\n\x05index\x18\x01 \x01(\x04\"\'\n\x13GetEvidenceResponse\x12\x10\n\x08\x65vidence\x18\x01 \x01(\x0c\"A\n\x0fGetRangeRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x10\n\x08\x61nchored\x18\x03 \x01(\x08\"!\n\x10GetRangeResponse\x12\r\n\x05piece\x18\x01 \x01(\x0c\"H\n\rCosignRequest\x12\x17\n\x0f\x63heckpoint_note\x18\x01 \x01(\x0c\x12\x10\n\x08old_size\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\"*\n\x0e\x43osignResponse\x12\x18\n\x10\x63osignature_line\x18\x01 \x01(\t2\xbd\x04\n\x0c\x41uditService\x12\x62\n\rGetCheckpoint\x12\'.kiteline.audit.v1.GetCheckpointRequest\x1a(.kiteline.audit.v1.GetCheckpointResponse\x12^\n\x0bListEntries\x12%.kiteline.audit.v1.ListEntriesRequest\x1a&.kiteline.audit.v1.ListEntriesResponse0\x01\x12\x65\n\x0eGetConsistency\x12(.kiteline.audit.v1.GetConsistencyRequest\x1a).kiteline.audit.v1.GetConsistencyResponse\x12\\\n\x0bGetEvidence\x12%.kiteline.audit.v1.GetEvidenceRequest\x1a&.kiteline.audit.v1.GetEvidenceResponse\x12U\n\x08GetRange\x12\".kiteline.audit.v1.GetRangeRequest\x1a#.kiteline.audit.v1.GetRangeResponse0\x01\x12M\n\x06\x43osign\x12 .kiteline.audit.v1.CosignRequest\x1a!.kiteline.audit.v1.CosignResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETEVIDENCEREQUEST']._serialized_end=473
   _globals['_GETEVIDENCERESPONSE']._serialized_start=475
   _globals['_GETEVIDENCERESPONSE']._serialized_end=514
-  _globals['_AUDITSERVICE']._serialized_start=517
-  _globals['_AUDITSERVICE']._serialized_end=924
+  _globals['_GETRANGEREQUEST']._serialized_start=516
+  _globals['_GETRANGEREQUEST']._serialized_end=581
+  _globals['_GETRANGERESPONSE']._serialized_start=583
+  _globals['_GETRANGERESPONSE']._serialized_end=616
+  _globals['_COSIGNREQUEST']._serialized_start=618
+  _globals['_COSIGNREQUEST']._serialized_end=690
+  _globals['_COSIGNRESPONSE']._serialized_start=692
+  _globals['_COSIGNRESPONSE']._serialized_end=734
+  _globals['_AUDITSERVICE']._serialized_start=737
+  _globals['_AUDITSERVICE']._serialized_end=1310
 # @@protoc_insertion_point(module_scope)

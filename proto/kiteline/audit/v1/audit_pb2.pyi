@@ -65,3 +65,35 @@ class GetEvidenceResponse(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     evidence: bytes
     def __init__(self, evidence: _Optional[bytes] = ...) -> None: ...
+
+class GetRangeRequest(_message.Message):
+    __slots__ = ("first", "count", "anchored")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ANCHORED_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    count: int
+    anchored: bool
+    def __init__(self, first: _Optional[int] = ..., count: _Optional[int] = ..., anchored: _Optional[bool] = ...) -> None: ...
+
+class GetRangeResponse(_message.Message):
+    __slots__ = ("piece",)
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    piece: bytes
+    def __init__(self, piece: _Optional[bytes] = ...) -> None: ...
+
+class CosignRequest(_message.Message):
+    __slots__ = ("checkpoint_note", "old_size", "path")
+    CHECKPOINT_NOTE_FIELD_NUMBER: _ClassVar[int]
+    OLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    checkpoint_note: bytes
+    old_size: int
+    path: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, checkpoint_note: _Optional[bytes] = ..., old_size: _Optional[int] = ..., path: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class CosignResponse(_message.Message):
+    __slots__ = ("cosignature_line",)
+    COSIGNATURE_LINE_FIELD_NUMBER: _ClassVar[int]
+    cosignature_line: str
+    def __init__(self, cosignature_line: _Optional[str] = ...) -> None: ...

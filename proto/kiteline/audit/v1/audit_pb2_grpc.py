@@ -57,6 +57,16 @@ class AuditServiceStub:
                 request_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceRequest.SerializeToString,
                 response_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceResponse.FromString,
                 _registered_method=True)
+        self.GetRange = channel.unary_stream(
+                '/kiteline.audit.v1.AuditService/GetRange',
+                request_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetRangeRequest.SerializeToString,
+                response_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetRangeResponse.FromString,
+                _registered_method=True)
+        self.Cosign = channel.unary_unary(
+                '/kiteline.audit.v1.AuditService/Cosign',
+                request_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignRequest.SerializeToString,
+                response_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -94,6 +104,23 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRange(self, request, context):
+        """Gives every entry of an interval with the proof that none is left out: a range file, in pieces.
+        Reasons: NOT_AN_AUDITOR, RANGE_INVALID, NOT_ANCHORED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cosign(self, request, context):
+        """Asks this node, as a witness, to cosign the head of the caller's own log. Any active member may call. The witness remembers the head it
+        signed last, durably, and signs only what goes on from it. Reasons: SIGNATURE_INVALID, ENTRY_INVALID, NOT_A_MEMBER; WITNESS_BEHIND, whose
+        metadata `size` says from where the path must lead; LOG_FORKED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +143,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetEvidence,
                     request_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceRequest.FromString,
                     response_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceResponse.SerializeToString,
+            ),
+            'GetRange': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetRange,
+                    request_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetRangeRequest.FromString,
+                    response_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.GetRangeResponse.SerializeToString,
+            ),
+            'Cosign': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cosign,
+                    request_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignRequest.FromString,
+                    response_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -229,6 +266,60 @@ class AuditService:
             '/kiteline.audit.v1.AuditService/GetEvidence',
             kiteline_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceRequest.SerializeToString,
             kiteline_dot_audit_dot_v1_dot_audit__pb2.GetEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kiteline.audit.v1.AuditService/GetRange',
+            kiteline_dot_audit_dot_v1_dot_audit__pb2.GetRangeRequest.SerializeToString,
+            kiteline_dot_audit_dot_v1_dot_audit__pb2.GetRangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cosign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kiteline.audit.v1.AuditService/Cosign',
+            kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignRequest.SerializeToString,
+            kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -393,8 +393,16 @@ class GetTrailResponse(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     steps: _containers.RepeatedCompositeFieldContainer[TrailStep]
-    findings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, steps: _Optional[_Iterable[_Union[TrailStep, _Mapping]]] = ..., findings: _Optional[_Iterable[str]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[TrailFinding]
+    def __init__(self, steps: _Optional[_Iterable[_Union[TrailStep, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[TrailFinding, _Mapping]]] = ...) -> None: ...
+
+class TrailFinding(_message.Message):
+    __slots__ = ("kind", "says")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SAYS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    says: str
+    def __init__(self, kind: _Optional[str] = ..., says: _Optional[str] = ...) -> None: ...
 
 class GetMemberEvidenceRequest(_message.Message):
     __slots__ = ("member_id", "index")
@@ -409,3 +417,21 @@ class GetMemberEvidenceResponse(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     evidence: bytes
     def __init__(self, evidence: _Optional[bytes] = ...) -> None: ...
+
+class GetMemberRangeRequest(_message.Message):
+    __slots__ = ("member_id", "first", "count", "anchored")
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ANCHORED_FIELD_NUMBER: _ClassVar[int]
+    member_id: str
+    first: int
+    count: int
+    anchored: bool
+    def __init__(self, member_id: _Optional[str] = ..., first: _Optional[int] = ..., count: _Optional[int] = ..., anchored: _Optional[bool] = ...) -> None: ...
+
+class GetMemberRangeResponse(_message.Message):
+    __slots__ = ("piece",)
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    piece: bytes
+    def __init__(self, piece: _Optional[bytes] = ...) -> None: ...

@@ -106,6 +106,11 @@ class DepartmentServiceStub:
                 request_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberEvidenceRequest.SerializeToString,
                 response_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberEvidenceResponse.FromString,
                 _registered_method=True)
+        self.GetMemberRange = channel.unary_stream(
+                '/kiteline.exchange.v1.DepartmentService/GetMemberRange',
+                request_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberRangeRequest.SerializeToString,
+                response_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberRangeResponse.FromString,
+                _registered_method=True)
         self.AnchorNow = channel.unary_unary(
                 '/kiteline.exchange.v1.DepartmentService/AnchorNow',
                 request_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.AnchorNowRequest.SerializeToString,
@@ -224,6 +229,14 @@ class DepartmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMemberRange(self, request, context):
+        """Gets every entry of an interval of a member's log with the proof that none is left out: a range file, in pieces, to be
+        verified offline. Reasons: NOT_AN_AUDITOR, RANGE_INVALID, NOT_ANCHORED, PEER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AnchorNow(self, request, context):
         """Signs a checkpoint of the audit log and anchors it now rather than on schedule. Reasons: CHAIN_UNAVAILABLE.
         """
@@ -303,6 +316,11 @@ def add_DepartmentServiceServicer_to_server(servicer, server):
                     servicer.GetMemberEvidence,
                     request_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberEvidenceRequest.FromString,
                     response_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberEvidenceResponse.SerializeToString,
+            ),
+            'GetMemberRange': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetMemberRange,
+                    request_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberRangeRequest.FromString,
+                    response_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberRangeResponse.SerializeToString,
             ),
             'AnchorNow': grpc.unary_unary_rpc_method_handler(
                     servicer.AnchorNow,
@@ -690,6 +708,33 @@ class DepartmentService:
             '/kiteline.exchange.v1.DepartmentService/GetMemberEvidence',
             kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberEvidenceRequest.SerializeToString,
             kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMemberRange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kiteline.exchange.v1.DepartmentService/GetMemberRange',
+            kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberRangeRequest.SerializeToString,
+            kiteline_dot_exchange_dot_v1_dot_department__pb2.GetMemberRangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

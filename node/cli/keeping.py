@@ -1,0 +1,278 @@
+"""`kiteline audit`: what keeps a log whole: check it, back it up, restore it, mirror another's, archive what is old.
+
+These commands read the log's files beside a running node and never append to its log. They take the log of the node that a configuration describes, or the one in
+a directory (`--log`): a copy on a disk, a backup, a mirror.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.archive import Archive
+from audit.backup import Copied, back_up
+from audit.backup import restore as put_back
+from audit.check import Check
+from audit.errors import StoreAbsent
+from audit.mirror import Mirror
+from crypto.credit_code import check_credit_code
+from crypto.engine import load_engine
+from crypto.errors import Refusal
+from kiteline.exchange.v1 import department_pb2 as pb
+from node.app.settings import load
+from node.cli.connection import connected
+from node.cli.known import chain_says, log_at
+from node.cli.output import Exit, Output, table
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting
+from node.errors import PeerUnavailable, RangeInvalid
+from node.rpc.client import Client
+from node.rpc.errors import NodeUnavailable
+
+app = typer.Typer(no_args_is_help=True, help="Keep a log whole and prove it: check, back up, restore, mirror, archive.")
+
+MAX_FINDINGS = 1_000  # shown; a log with more is not read to its end
+_SHOWN = 50  # to people
+_DOES_NOT_HOLD = {"COPY_INVALID", "LOG_FORKED", "STORE_DAMAGED", "EVIDENCE_INVALID", "SIGNATURE_INVALID"}
+
+LogOption = Annotated[
+    Path | None, typer.Option("--log", help="A log's directory instead of the node's: a copy, a backup, a mirror.")
+]
+HeadOption = Annotated[
+    Path | None,
+    typer.Option("--head", help="File with its newest signed head. Default: the node's, or DIR/checkpoint."),
+]
+TrustOption = Annotated[
+    Path | None, typer.Option("--trust", help="Keys that are known from elsewhere, from `kiteline chain trust`.")
+]
+
+
+@app.command(epilog="Example: kiteline audit check --config civil/kiteline.toml")
+def check(
+    first: Annotated[int, typer.Option(min=0, help="First entry of an interval.")] = 0,
+    count: Annotated[int, typer.Option(min=0, help="How many entries. 0: to the end.")] = 0,
+    anchor: Annotated[
+        list[str] | None, typer.Option(help="SIZE:ROOT (hexadecimal) of a head; may be repeated.")
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Directory of its secondary index. Default: the node's.")] = None,
+    skip_index: Annotated[bool, typer.Option("--skip-index", help="Do not compare the secondary index.")] = False,
+    log: LogOption = None,
+    head: HeadOption = None,
+    trust: TrustOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Re-hash a log and compare every entry, tile, head, anchor and index row. Exit code 4 if anything does not hold."""
+    with _holding(as_json=as_json) as output:
+        at = log_at(config, log, head, trust)
+        expected = replace(at.expected, anchors=(*at.expected.anchors, *map(_anchor, anchor or ())))
+        expected = replace(expected, index=None if skip_index else index or expected.index)
+        stop = first + count if count else None
+        with output.progress("entries", None) as bar:
+            made = Check(at.path, at.engine, expected, start=first, stop=stop, progress=bar.to, map_bytes=at.map_bytes)
+            findings = list(islice(made.findings(), MAX_FINDINGS))
+        signed = made.checkpoint
+        document: dict[str, object] = {
+            "log": str(at.path),
+            "origin": made.origin,
+            "entries": made.size,
+            "root": made.root.hex() if made.root is not None else None,
+            "rehashed": [made.start, made.stop],
+            "signed_head": signed.size if signed is not None else None,
+            "signature_verified": signed is not None and bool(expected.keys),
+            "anchors": len(expected.anchors),
+            "archived": [list(one) for one in made.archived],
+            "findings": [finding.document() for finding in findings],
+            "holds": not findings,
+        }
+        rows = [[finding.part, finding.says, finding.place] for finding in findings[:_SHOWN]]
+        drawn = table(f"Findings in {at.path}", ["class", "what is wrong", "where"], rows)
+        output.result(document, drawn if findings else None)
+        if at.missing and not expected.anchors:
+            output.note(f"no anchor was compared: {at.missing}")
+        if signed is not None and not expected.keys:
+            output.note("the signature of the head was not verified: no key is known; give --trust")
+        if findings:
+            output.note(f"{len(findings)} findings; keep the files as they are")
+            raise typer.Exit(Exit.DOES_NOT_HOLD)
+        output.note("everything holds")
+
+
+@app.command(epilog="Example: kiteline audit backup /backup/civil --config civil/kiteline.toml")
+def backup(
+    to: Annotated[Path, typer.Argument(help="Directory of the backup; made if it is absent.", file_okay=False)],
+    full: Annotated[bool, typer.Option("--full", help="Re-hash what lay there already, too.")] = False,
+    log: LogOption = None,
+    head: HeadOption = None,
+    trust: TrustOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Copy a log while it is being written, and verify the copy against its signed head. Full epochs are copied once."""
+    with _holding(as_json=as_json) as output:
+        at = log_at(config, log, head, trust)
+        with output.progress("entries", None) as bar:
+            copied = back_up(at.path, to, at.engine, at.expected, full=full, progress=bar.to, map_bytes=at.map_bytes)
+        output.result(_copied(to, copied))
+
+
+@app.command(epilog="Example: kiteline audit restore /backup/civil --config civil/kiteline.toml")
+def restore(
+    origin: Annotated[Path, typer.Argument(help="Directory of a backup or a mirror.", file_okay=False)],
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Where to, instead of the node's log; absent or empty.")
+    ] = None,
+    trust: TrustOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Put a backup, or what a mirror has, where the node's log is to be; it is there once it has been verified in full."""
+    with _holding(as_json=as_json) as output:
+        at = log_at(config, log, None, trust)
+        with output.progress("entries", None) as bar:
+            copied = put_back(origin, at.path, at.engine, at.expected, progress=bar.to)
+        newest = max((size for size, _ in at.expected.anchors), default=0)
+        output.result({**_copied(at.path, copied), "anchored_entries": newest})
+        if newest > copied.size:
+            output.note(
+                f"the chain has {newest} entries of this log: restore from a mirror, or the node will not append"
+            )
+
+
+@app.command(epilog="Example: kiteline audit mirror --member 113707000042591160 --to /mirrors/health --once")
+def mirror(
+    member: Annotated[str, typer.Option(help="Whose log: the member's credit code.")],
+    to: Annotated[Path, typer.Option(help="Directory of the mirror; made if it is absent.", file_okay=False)],
+    once: Annotated[bool, typer.Option("--once", help="Stop when everything is here that there is now.")] = False,
+    interval: Annotated[int, typer.Option(min=1, help="Seconds between two looks.")] = 60,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Follow another member's log through the own node. Nothing is kept that does not lead to a head which the member signed."""
+    with _holding(as_json=as_json) as output, _stopping() as stop:
+        check_credit_code(member)
+        while True:
+            document: dict[str, object] = {}
+            try:
+                with connected(config) as client:
+                    document = _follow(client, member, to, config, output)
+                output.note(f"{document['entries']} entries, head at {document['signed_head']}")
+            except (NodeUnavailable, PeerUnavailable) as why:
+                if once:
+                    raise
+                output.note(f"{why.reason} {why}; trying again")
+            if once or stop.wait(interval):
+                output.result(document)
+                return
+
+
+@app.command(epilog="Example: kiteline audit archive /archive/civil --config civil/kiteline.toml")
+def archive(
+    directory: Annotated[Path, typer.Argument(help="Directory of the archive.", file_okay=False)],
+    epoch: Annotated[
+        int | None, typer.Option(min=0, help="Number of the epoch. Default: all that are old enough.")
+    ] = None,
+    restore: Annotated[bool, typer.Option("--restore", help="Put the epoch back from the archive.")] = False,
+    retention_days: Annotated[int | None, typer.Option(help="Default: the node's setting; 184 at least.")] = None,
+    log: LogOption = None,
+    head: HeadOption = None,
+    trust: TrustOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Move the entries of full, old epochs elsewhere; heads and tiles stay, so roots and proofs go on working."""
+    with _holding(as_json=as_json) as output:
+        if restore and epoch is None:
+            raise typer.BadParameter("--restore puts one epoch back: give --epoch")
+        at = log_at(config, log, head, trust)
+        days = at.retention_days if retention_days is None else retention_days
+        now_ms = time.time_ns() // 1_000_000
+        with output.progress("entries", None) as bar:
+            place = Archive(at.path, directory, at.engine, at.expected, bar.to)
+            numbers = [epoch] if epoch is not None else place.old_enough(retention_days=days, now_ms=now_ms)
+            done = [
+                place.put_back(number) if restore else place.put_away(number, retention_days=days, now_ms=now_ms)
+                for number in numbers
+            ]
+        rows = [[one.epoch, one.first, one.stop, one.file] for one in done]
+        document = [{"epoch": one.epoch, "entries": [one.first, one.stop], "file": str(one.file)} for one in done]
+        title = "Put back" if restore else "Archived"
+        output.result({"epochs": document}, table(title, ["epoch", "from entry", "to before", "file"], rows))
+        if done and not restore:
+            output.note(
+                "a node that runs goes on with the files it has open, and gives the space back when it is restarted"
+            )
+
+
+def _follow(client: Client, member: str, to: Path, config: Path, output: Output) -> dict[str, object]:
+    """One look: everything that the member's log has now."""
+    # The member may have rotated its keys since the last look.
+    settings = load(config)
+    keys, engine = chain_says(settings, member).keys, load_engine(settings.engine)
+
+    def fetch(first: int, count: int) -> bytes:
+        wanted = pb.GetMemberRangeRequest(member_id=member, first=first, count=count, anchored=False)
+        return b"".join(answer.piece for answer in client.department.GetMemberRange(wanted))
+
+    try:
+        opened = Mirror.open(to, engine, keys)
+    except StoreAbsent:
+        opened = Mirror.create(to, f"kiteline/{member}/audit/SM3", engine, keys)
+    with opened, output.progress("entries", None) as bar:
+        try:
+            opened.follow(fetch, bar.to)
+        except RangeInvalid:
+            # It has fewer entries than are here. What it signs now says whether it is the same log still.
+            opened.compare(fetch(0, 1))
+            raise
+        signed = opened.head.size if opened.head is not None else 0
+        return {"member": member, "mirror": str(to), "entries": opened.size, "signed_head": signed}
+
+
+@contextmanager
+def _holding(*, as_json: bool) -> Iterator[Output]:
+    """As `reporting`; a refusal that says that something does not hold ends with the code for that."""
+    with reporting(as_json=as_json) as output:
+        try:
+            yield output
+        except Refusal as refusal:
+            if refusal.reason not in _DOES_NOT_HOLD:
+                raise
+            output.refusal(refusal)
+            raise typer.Exit(Exit.DOES_NOT_HOLD) from refusal
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, so that a mirror ends between two steps."""
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _copied(place: Path, copied: Copied) -> Mapping[str, object]:
+    return {
+        "directory": str(place),
+        "entries": copied.size,
+        "signed_head": copied.checkpoint.size,
+        "copied_epochs": list(copied.new),
+        "kept_epochs": list(copied.kept),
+    }
+
+
+def _anchor(text: str) -> tuple[int, bytes]:
+    size, _, root = text.partition(":")
+    if not size.isascii() or not size.isdigit() or len(root) != 64 or set(root) - set("0123456789abcdef"):  # noqa: PLR2004 - 32 bytes in hex
+        raise typer.BadParameter("an anchor is SIZE:ROOT, the root 64 lower-case hexadecimal digits")
+    return int(size), bytes.fromhex(root)
