@@ -62,7 +62,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
         raise EntryInvalid("a number of the checkpoint is not in its one spelling")
     try:
         digest = base64.b64decode(root, validate=True)
-    except ValueError as cause:
+    except ValueError as cause:  # not base64, or not even ASCII
         raise EntryInvalid("the checkpoint's root is not base64") from cause
     checkpoint = Checkpoint(origin, int(size), digest, int(time[5:]))
     if checkpoint.to_text() != text:

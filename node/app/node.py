@@ -143,6 +143,8 @@ class Node:
     async def start(self) -> None:
         """Serve, and anchor on schedule."""
         context, member = self._context, self._settings.member_id
+        for refusal in await self._granting.recover():
+            self._logger.warning("publication_unfinished", reason=refusal.reason, message=str(refusal))
         if self._settings.metrics_listen is not None:
             self._opened.callback(self._metrics.serve(self._settings.metrics_listen))
         await self._server.start()
@@ -164,6 +166,9 @@ class Node:
             context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
         )
         self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
+        # Peers may be slow to answer, or not there.
+        handing_over = asyncio.create_task(self._granting.hand_over_requests())
+        self._opened.push_async_callback(_ended, handing_over)
 
     def _open_chain(self, passphrase: bytes) -> Chain:
         """The chain, followed up to its head; without an endpoint the node starts on what its index has."""
@@ -278,12 +283,13 @@ class Node:
                 pending_transactions=lambda: view.health().pending_transactions,
             )
         )
+        self._granting = Granting(context)
         clients = read_client_certificates(map(_certificate, settings.client_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
             audit=AuditService(auditing, Witnessing(context, self._witnessed)),
             department=DepartmentService(
-                granting=Granting(context),
+                granting=self._granting,
                 requester=Requester(context),
                 anchoring=self._anchoring,
                 tracing=Tracing(context, auditing),
@@ -293,6 +299,12 @@ class Node:
         gate = Gate(self._logger, random, self._metrics.call_ended)
         tls = TLSIdentity(keys.tls_certificate_pem, keys.tls_key_pem)
         return Server(settings.listen, tls, Identities(view, settings.member_id, clients), services, gate)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """End a task that nobody waits for any more."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _bound_arenas() -> None:

@@ -116,10 +116,15 @@ def test_what_waits_is_bounded_and_whoever_comes_then_waits_for_room(
 ) -> None:
     monkeypatch.setattr(audit.intake, bound, 10)
     intake = Intake(GroupCommit())
-    caller = threading.Thread(target=lambda: [intake.put(_one(b"x" * size)) for _ in range(100)])
+
+    def call() -> None:
+        for _ in range(100):
+            intake.put(_one(b"x" * size))
+
+    caller = threading.Thread(target=call)
     caller.start()
     caller.join(0.2)  # it cannot end; without the bound it would
-    taken = []
+    taken: list[int] = []
     while sum(taken) < 100:
         taken.append(len(intake.take(callers=1)))
     caller.join(SECONDS)
