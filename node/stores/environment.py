@@ -77,11 +77,6 @@ class Environment:
 
     def check(self, kind: str) -> None:
         """Raise StoreVersion or StoreDamaged unless the environment is whole and of this kind."""
-        # LMDB maps the file: reading a page beyond the end of a truncated one would end the process, not the call. So the
-        # file's length is looked at before any page but the first two, which opening has read.
-        pages, page_size = self._env.info()["last_pgno"] + 1, self._env.stat()["psize"]
-        if (self.path / DATA_FILE).stat().st_size < pages * page_size:
-            raise StoreDamaged(f"the store at {self.path} is truncated")
         with self.reading() as txn:
             head = txn.get(_HEAD)
         if head is None:

@@ -172,8 +172,8 @@ def test_a_full_disk_at_its_creation_is_one_refusal(tmp_path: Path) -> None:
             refused.append(steps)
         if steps < fails:
             break
-    # The directory, its sync, the lock's file and the commit.
-    assert refused == [1, 2, 3, 4]
+    # The directory, its sync, the lock's file, that of the readers and the commit.
+    assert refused == [1, 2, 3, 4, 5]
 
 
 def test_an_error_of_the_store_is_never_one_of_lmdb(tmp_path: Path) -> None:
