@@ -42,15 +42,15 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether every link holds."""
-        return self.report is not None and self.report.holds
+        """Whether every link holds, and by more than the file's own word."""
+        return self.report is not None and self.report.proven
 
     def why_not(self) -> str | None:
-        """The links that do not hold, apart from single statements, which stand with their entries."""
+        """The links that do not hold, or that only the file vouches for; None if it is proved."""
         if self.report is None:
             return self.fault
         wrong = [f"{link.name}: {link.says}" for link in self.report.links if not link.holds]
-        return "; ".join(wrong) or None
+        return "; ".join(wrong) or (None if self.report.proven else verifier.verdict(self.report))
 
 
 def read_directory(directory: Path) -> list[HandedOver]:
@@ -91,7 +91,7 @@ def make_report(
     """
     check = signature_check(engine)
     verdicts = [_verdict(file, trust, check) for file in files]
-    logged = _logged(verdicts, trust)
+    logged = _logged(verdicts)
     by_grant: defaultdict[str, list[tuple[Logged, Verdict]]] = defaultdict(list)
     for one, verdict in logged:
         by_grant[_grant_of(one)].append((one, verdict))
@@ -124,27 +124,19 @@ def _verdict(file: HandedOver, trust: verifier.Trust, check: verifier.SignatureC
         return Verdict(file, None, str(why))
 
 
-def _logged(verdicts: Sequence[Verdict], trust: verifier.Trust) -> list[tuple[Logged, Verdict]]:
+def _logged(verdicts: Sequence[Verdict]) -> list[tuple[Logged, Verdict]]:
     """Every entry once, with the file that proves it best."""
     best: dict[tuple[str, int, Entry], tuple[Logged, Verdict]] = {}
     for verdict in verdicts:
         report = verdict.report
         for proven in report.entries if report is not None else ():
             entry = Entry(**vars(proven.entry))
-            compromised = tuple(name for name in proven.signers if _is_compromised(name, entry.time_ms, trust))
             member = report.member if report is not None else ""
-            one = Logged(member, proven.index, entry, proven.fault or verdict.why_not(), compromised)
+            one = Logged(member, proven.index, entry, proven.fault or verdict.why_not(), proven.compromised)
             key = (member, proven.index, entry)
             if key not in best or best[key][0].fault is not None:
                 best[key] = (one, verdict)
     return sorted(best.values(), key=lambda pair: (pair[0].entry.time_ms, pair[0].member, pair[0].index))
-
-
-def _is_compromised(member: str, time_ms: int, trust: verifier.Trust) -> bool:
-    """Whether the only key that the auditor knows for that time had been declared compromised."""
-    known = [one for one in trust.keys.get(member, ()) if 1_000 * one.since <= time_ms]
-    newest = max(known, key=lambda one: one.since, default=None)
-    return newest is not None and newest.compromised_since is not None and time_ms >= 1_000 * newest.compromised_since
 
 
 def _grant_of(one: Logged) -> str:

@@ -33,7 +33,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -236,6 +236,10 @@ _UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _TOKEN = re.compile(r"[!-~]{1,200}")
 # Python 3.14 takes 24:00 for the next day's midnight, which would be a second spelling.
 _TIME = re.compile(r"(?:19[7-9]|[2-9]\d\d)\d-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
+# What nobody sees or what reorders a line: controls, invisible spaces, separators of lines, marks of direction, surrogates.
+_HIDDEN = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNATURE_LABEL = b"\xffSM2-SM3-v1"
 COSIGNATURE_LABEL = b"\xffSM2-SM3-cosignature-v1"
@@ -351,7 +355,9 @@ def read_entry(raw: bytes) -> Entry:
     words_fit = _UPPER_SNAKE.fullmatch(values["event"]) and all(
         _TOKEN.fullmatch(values[n]) for n in ("actor", "subject")
     )
-    detail_fits = detail is None or (0 < len(detail) <= 4096 and detail == detail.strip(" ") and detail.isprintable())
+    detail_fits = detail is None or (
+        0 < len(detail) <= 4096 and detail == detail.strip(" ") and not _HIDDEN.search(detail)
+    )
     if not words_fit or not detail_fits or (refusal is not None and values["outcome"] != f"refused {refusal}"):
         raise Malformed("a line of the entry is not in its form")
     if refusal is not None and not _UPPER_SNAKE.fullmatch(refusal):
@@ -942,13 +948,14 @@ class Link:
 @dataclass(frozen=True)
 class Proven:
     """An entry that the file holds; the links say whether it is proven. `signers`: who signed its statement; `fault`: why that
-    does not hold.
+    does not hold; `compromised`: those of the signers whose key was declared compromised by then.
     """
 
     index: int
     entry: Entry
     signers: tuple[str, ...]
     fault: str | None
+    compromised: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -968,6 +975,16 @@ class Report:
     def holds(self) -> bool:
         """Whether every link holds."""
         return bool(self.links) and all(link.holds for link in self.links)
+
+    @property
+    def proven(self) -> bool:
+        """Whether every link holds, and none by the word of the file alone, which anybody can forge."""
+        return self.holds and not self.unknown
+
+    @property
+    def unknown(self) -> list[str]:
+        """The links that hold by the word of the file alone."""
+        return [link.name for link in self.links if link.holds and link.rests_on == FILE]
 
 
 def verify(raw: bytes, trust: Trust, verifies: SignatureCheck = sm2_verifies) -> Report:
@@ -1013,6 +1030,7 @@ class _Judge:
                 self._ring.setdefault((label, member, key_id(member, key, label)), []).append(key)
         self._head: Checkpoint | None = None
         self._entries: list[Proven] = []
+        self._signed_by: dict[int, dict[str, bytes]] = {}  # by place in the list: the keys
         # By member, key, and the note whose anchor dates the signature (None: any anchor, since all cover the entries): what it signed.
         self._used: dict[tuple[str, bytes, bytes | None], str] = {}
         self._anchored: dict[Anchored, int] = {}  # those whose link holds: the size of the head
@@ -1032,6 +1050,11 @@ class _Judge:
         if not self._proof.anchored:
             links.append(Link("anchor", holds=False, says="no network is named that has a head", rests_on=ARITHMETIC))
         links.append(self._judged("keys", self._check_keys))
+        for place, signers in self._signed_by.items():
+            compromised = tuple(
+                name for name, key in signers.items() if self._was_compromised(name, key, self._dated_at())
+            )
+            self._entries[place] = replace(self._entries[place], compromised=compromised)
         member = self._head.member if self._head else ""
         return Report(member, self._first, tuple(links), tuple(self._entries), self._head, self._anchored_size)
 
@@ -1050,9 +1073,9 @@ class _Judge:
         dated_by: bytes | None,
         only: Container[str] | None,
         label: bytes = _SIGNATURE_LABEL,
-    ) -> list[str]:
-        """Who of `only`, or of everyone, signed a note. A line of a key that counts must hold. Raises _DoesNotHold."""
-        found = set()
+    ) -> dict[str, bytes]:
+        """Who of `only`, or of everyone, signed a note, and with which key. A line of a key that counts must hold. Raises _DoesNotHold."""
+        found = {}
         for line in note.lines:
             keys = self._ring.get((label, line.name, line.key_id)) if only is None or line.name in only else None
             if keys is None:
@@ -1064,10 +1087,10 @@ class _Judge:
             if key is None:
                 raise _DoesNotHold(f"the signature of {line.name} under {what} is wrong")
             self._used.setdefault((line.name, key, dated_by), what)
-            found.add(line.name)
-        return sorted(found)
+            found[line.name] = key
+        return dict(sorted(found.items()))
 
-    def _signed(self, note: Note, what: str, dated_by: bytes | None, author: str | None) -> list[str]:
+    def _signed(self, note: Note, what: str, dated_by: bytes | None, author: str | None) -> dict[str, bytes]:
         """The same where the author must have signed, or anyone if it is not known who that is."""
         found = self._signers(note, what, dated_by, None if author is None else {author})
         if not found:
@@ -1125,6 +1148,7 @@ class _Judge:
                 continue
             kind = note.text.split("\n", 1)[0]
             names.update(signers)
+            self._signed_by[place] = signers
             self._entries[place] = Proven(one.index, one.entry, tuple(signers), None)
         _raise_for(faults)
         if not self._entries:
@@ -1211,22 +1235,28 @@ class _Judge:
         """
         if not self._used:
             raise _DoesNotHold("no key has signed anything here")
-        anchored = min(self._dated.values(), default=None) if self._is_placed else None
         undated = set()
         for (member, key, note), what in self._used.items():
-            by = anchored if note is None else self._dated.get(note)
-            since, compromised = self._keys[member, key]
+            by = self._dated_at() if note is None else self._dated.get(note)
             if by is None:
                 undated.add(what)
-            if compromised != _NEVER and (by is None or by >= compromised):
+            if self._was_compromised(member, key, by):
                 raise _DoesNotHold(f"a key of {member} that signed {what} was compromised by then")
-            if by is not None and by < since:
+            if by is not None and by < self._keys[member, key][0]:
                 raise _DoesNotHold(f"a key of {member} that signed {what} was not in force yet")
         count = len({used[:2] for used in self._used})
         says = f"{count} keys signed; each had come into force, and none was declared compromised by then"
         says += f"; no block dates {', '.join(sorted(undated)[:5])}" if undated else ""
         is_dated_by_auditor = self._trust.blocks or not self._dated
         return says, self._rests([member for member, _, _ in self._used]) if is_dated_by_auditor else FILE
+
+    def _dated_at(self) -> int | None:
+        """When a block first had the entries, Unix seconds."""
+        return min(self._dated.values(), default=None) if self._is_placed else None
+
+    def _was_compromised(self, member: str, key: bytes, by: int | None) -> bool:
+        compromised = self._keys[member, key][1]
+        return compromised != _NEVER and (by is None or by >= compromised)
 
     def _needed(self) -> Checkpoint:
         if self._head is None:
@@ -1263,22 +1293,27 @@ def cosigned_message(time: int, text: str) -> bytes:
 def report_document(name: str, report: Report) -> dict[str, object]:
     """A report for scripts."""
     links = [{"name": one.name, "holds": one.holds, "says": one.says, "rests_on": one.rests_on} for one in report.links]
-    return {"file": name, "holds": report.holds, "member": report.member, "links": links}
+    return {"file": name, "holds": report.holds, "proven": report.proven, "member": report.member, "links": links}
 
 
 def report_lines(report: Report) -> Iterator[str]:
     """A report for people."""
     for link in report.links:
         yield f"{'holds' if link.holds else 'DOES NOT HOLD':13}  {link.name}: {link.says} [{link.rests_on}]"
+    yield verdict(report)
+
+
+def verdict(report: Report) -> str:
+    """A report in one sentence."""
     if not report.holds:
-        yield f"{sum(not link.holds for link in report.links)} of {len(report.links)} links do not hold"
-    else:
-        unknown = [link.name for link in report.links if link.rests_on == FILE]
-        yield "every link holds" + (f"; you know from the file alone: {', '.join(unknown)}" if unknown else "")
+        return f"{sum(not link.holds for link in report.links)} of {len(report.links)} links do not hold"
+    if not report.proven:
+        return f"nothing is proved: anybody can write such a file; say what you know (--trust) of: {', '.join(report.unknown)}"
+    return "every link holds, by what you know"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify one file: 0 if every link holds, 4 if one does not, 1 if the file is malformed."""
+    """Verify one file: 0 if it is proved, 4 if a link does not hold or rests on the file's word, 1 if the file is malformed."""
     parser = argparse.ArgumentParser(description="Verify evidence of a Kiteline log offline.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--trust", type=Path, help="what you know from elsewhere")
@@ -1295,7 +1330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(report_document(str(chosen.file), report)) + "\n")
     else:
         sys.stdout.write("".join(f"{line}\n" for line in report_lines(report)))
-    return 0 if report.holds else 4
+    return 0 if report.proven else 4
 
 
 if __name__ == "__main__":

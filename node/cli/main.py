@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli import asking, chain, keeping, offering, operating, proving, session
+from node.cli import asking, auditing, chain, keeping, offering, operating, proving, session
 
 app = typer.Typer(
     name="kiteline",
@@ -17,7 +17,7 @@ app = typer.Typer(
     "2 wrong usage, 3 unreachable, 4 something does not hold, 70 a defect.",
     pretty_exceptions_enable=False,
 )
-OPERATE, OFFER, ASK, PROVE = "Operate", "Offer", "Ask", "Prove"
+OPERATE, OFFER, ASK, PROVE, FIND = "Operate", "Offer", "Ask", "Prove", "Find"
 app.command(rich_help_panel=OPERATE, epilog=operating.init_epilog)(operating.init)
 app.command(rich_help_panel=OPERATE, epilog=operating.serve_epilog)(operating.serve)
 app.command(rich_help_panel=OPERATE, epilog="Example: kiteline status --json")(operating.status)
@@ -38,6 +38,9 @@ app.command(rich_help_panel=ASK, epilog=asking.query_epilog)(asking.query)
 app.command(rich_help_panel=PROVE, epilog=proving.trail_epilog)(proving.trail)
 app.command(rich_help_panel=PROVE, epilog=proving.evidence_epilog)(proving.evidence)
 app.command(rich_help_panel=PROVE, epilog=proving.verify_epilog)(proving.verify)
+keeping.app.command("collect", rich_help_panel=FIND, epilog=auditing.collect_epilog)(auditing.collect)
+keeping.app.command("range", rich_help_panel=FIND, epilog=auditing.range_epilog)(auditing.range_file)
+keeping.app.command("report", rich_help_panel=FIND, epilog=auditing.report_epilog)(auditing.report)
 app.add_typer(keeping.app, name="audit", rich_help_panel=PROVE)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audit.verifier import Trust, report_document
+from audit.verifier import Trust, report_document, verdict
 from audit.verify import read_trust, verify_evidence
 from crypto.engine import load_engine
 from kiteline.exchange.v1 import department_pb2 as pb
@@ -96,7 +96,9 @@ def verify(
     ] = None,
     as_json: JSONOption = False,
 ) -> None:
-    """Verify an evidence file offline: opens this file, and the trust file if you give one, and nothing else."""
+    """Verify an evidence file offline: opens this file, and the trust file if you give one, and nothing else. Without one nothing
+    is proved, since anybody can write such a file with keys of their own.
+    """
     with reporting(as_json=as_json) as output:
         report = verify_evidence(load_engine(), file.read_bytes(), read_trust(trust) if trust else Trust())
         rows = [
@@ -112,11 +114,11 @@ def verify(
             ),
         )
         if not as_json:
-            verdict = (
-                ("every link holds", "green") if report.holds else ("a link does not hold; keep the file", "bold red")
+            advice = "" if report.holds else "; keep the file, it is evidence itself"
+            output.people.print(line((verdict(report) + advice, "green" if report.proven else "bold red")))
+        if report.holds and not report.proven:
+            output.note(
+                "What you know comes from a member that you choose, by another way than the file: kiteline chain trust"
             )
-            output.people.print(line(verdict))
-        if report.holds and trust is None:
-            output.note("Without --trust the file vouches for its own keys and its own block; compare them elsewhere.")
-        if not report.holds:
+        if not report.proven:
             raise typer.Exit(Exit.DOES_NOT_HOLD)

@@ -67,7 +67,7 @@ class Auditing:
             index=index,
             entry=raw,
             path=tuple(context.tree.inclusion(index, anchor.size)),
-            proof=Proof(note, (Anchored(note, (), chain),), tuple(self._keys({context.member_id, *_signers(raw)}))),
+            proof=Proof(note, (Anchored(note, (), chain),), tuple(self._keys({*_names_under(note), *_signers(raw)}))),
         ).to_bytes()
 
     async def range_file(self, caller: Member, first: int, count: int, *, anchored: bool) -> bytes:
@@ -97,7 +97,7 @@ class Auditing:
                 break
             entries.append(raw)
         stop = first + len(entries)
-        signers = {context.member_id} | {name for raw in entries for name in _signers(raw)}
+        signers = {*_names_under(note)} | {name for raw in entries for name in _signers(raw)}
         return EntryRange(
             first=first,
             entries=tuple(entries),
@@ -161,4 +161,9 @@ class Auditing:
 def _signers(raw: bytes) -> list[str]:
     """The names under an entry's note."""
     note = parse_entry(raw).note
-    return [line.name for line in parse_note(note).signatures] if note is not None else []
+    return _names_under(note) if note is not None else []
+
+
+def _names_under(note: bytes) -> list[str]:
+    """Who says to have signed: authors, and witnesses."""
+    return [line.name for line in parse_note(note).signatures]

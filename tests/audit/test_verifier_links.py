@@ -172,9 +172,13 @@ def test_what_holds_says_what_it_rests_on(world: World) -> None:
     assert {link.rests_on for name, link in known.items() if name not in arithmetic} == {AUDITOR}
     assert {link.rests_on for name, link in unknown.items() if name not in arithmetic} == {FILE}
     *_, last = report_lines(verify(content.to_bytes(), world.trust()))
-    assert last == "every link holds"
+    assert last == "every link holds, by what you know"
     *_, last = report_lines(verify(content.to_bytes(), Trust()))
-    assert last.startswith("every link holds; you know from the file alone: checkpoint, statement, anchor")
+    assert last.startswith(
+        "nothing is proved: anybody can write such a file; say what you know (--trust) of: checkpoint"
+    )
+    assert verify(content.to_bytes(), world.trust()).proven
+    assert not verify(content.to_bytes(), Trust()).proven
 
 
 def test_a_report_names_the_entry_the_head_and_who_signed(world: World) -> None:

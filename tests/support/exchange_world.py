@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
+import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -282,6 +284,7 @@ class Node:
         self.entries: list[bytes] = []
         self.heads: list[tuple[int, bytes]] = []
         self.witnessed = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self.witnessed, ignore_errors=True)
         self.datasets = MemoryDatasets(world.plain_engine)
         self.vault_disks: defaultdict[bytes, VaultDisk] = defaultdict(VaultDisk)
         self.limits = Limits(delivery_segments=2, receipt_timeout_seconds=20)
