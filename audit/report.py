@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit import verifier
@@ -41,7 +41,7 @@ class Verdict:
     fault: str | None
 
     @property
-    def holds(self) -> bool:
+    def proven(self) -> bool:
         """Whether every link holds, and by more than the file's own word."""
         return self.report is not None and self.report.proven
 
@@ -61,11 +61,20 @@ def read_directory(directory: Path) -> list[HandedOver]:
     return [HandedOver(str(path.relative_to(directory)), path.read_bytes()) for path in paths]
 
 
-def read_grants(path: Path) -> dict[str, GrantFacts]:
-    """What a trust file knows of grants; none if it does not say. Raises EvidenceMalformed."""
+@dataclass(frozen=True)
+class Known:
+    """What an auditor knows besides what the verifier needs: of grants on the chain by id, and members' names by code."""
+
+    grants: Mapping[str, GrantFacts] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_known(path: Path) -> Known:
+    """What a trust file knows of grants and names; nothing if it does not say. Raises EvidenceMalformed."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8")).get("grants", {})
-        return {grant: GrantFacts(**facts) for grant, facts in held.items()}
+        document = json.loads(path.read_text(encoding="utf-8"))
+        grants = {grant: GrantFacts(**facts) for grant, facts in document.get("grants", {}).items()}
+        return Known(grants, {str(code): str(name) for code, name in document.get("names", {}).items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise EvidenceMalformed(f"{path} is no trust file: {cause}") from cause
 
@@ -74,7 +83,7 @@ def make_report(
     engine: Engine,
     files: Sequence[HandedOver],
     trust: verifier.Trust,
-    grants: Mapping[str, GrantFacts],
+    known: Known,
     now_ms: int,
 ) -> dict[str, object]:
     """The finding over files, as a document.
@@ -83,11 +92,12 @@ def make_report(
         engine: verifies signatures.
         files: evidence and range files, in any order.
         trust: what the auditor knows from elsewhere.
-        grants: what the auditor knows of grants on the chain, by id.
+        known: what the auditor knows of grants and names.
         now_ms: when the finding is made, Unix milliseconds.
 
     Returns:
-        version, time, holds; `files`, each with its links; `grants`, each with its steps and findings; `findings` about no single grant.
+        version, time, holds; `files`, each with its links; `grants`, each with its steps and findings; `findings` about no single grant;
+        `names` of members, and `trust`: what the auditor knew.
     """
     check = signature_check(engine)
     verdicts = [_verdict(file, trust, check) for file in files]
@@ -96,9 +106,9 @@ def make_report(
     for one, verdict in logged:
         by_grant[_grant_of(one)].append((one, verdict))
     other = by_grant.pop("", [])
-    chapters = [_chapter(grant, found, grants.get(grant)) for grant, found in sorted(by_grant.items())]
+    chapters = [_chapter(grant, found, known.grants.get(grant)) for grant, found in sorted(by_grant.items())]
     general = [*_malformed(verdicts), *_forks(verdicts), *build_trail(one for one, _ in other).findings]
-    holds = all(verdict.holds for verdict in verdicts) and not general
+    holds = all(verdict.proven for verdict in verdicts) and not general
     return {
         "version": VERSION,
         "time": format_time(now_ms),
@@ -107,6 +117,7 @@ def make_report(
         "grants": chapters,
         "others": [_step(one, verdict) for one, verdict in other],
         "findings": [_finding(one) for one in general],
+        "names": dict(known.names),
         "trust": {
             "members": sorted(trust.keys),
             "blocks": len(trust.blocks),
@@ -159,7 +170,7 @@ def _malformed(verdicts: Sequence[Verdict]) -> list[Finding]:
     return [
         Finding(FindingKind.NOT_PROVEN, f"{verdict.file.name}: {verdict.why_not()}")
         for verdict in verdicts
-        if not verdict.holds
+        if not verdict.proven
     ]
 
 
@@ -184,7 +195,8 @@ def _file_document(verdict: Verdict) -> dict[str, object]:
         "file": verdict.file.name,
         "sm3": sm3(verdict.file.content).hex(),
         "bytes": len(verdict.file.content),
-        "holds": verdict.holds,
+        "holds": False,
+        "proven": False,
         "fault": verdict.fault,
         "links": [],
     }

@@ -903,7 +903,8 @@ def read_trust(text: str) -> Trust:
     try:
         document = json.loads(text, object_pairs_hook=_once)
         witnesses = document.pop("witnesses", {"members": [], "needed": 0})
-        document.pop("grants", None)  # these are for the trail
+        document.pop("grants", None)  # these are for the trail,
+        document.pop("names", None)  # and these for people
         if document.keys() != {"version", "keys", "blocks", "contracts"} or witnesses.keys() != {"members", "needed"}:
             raise Malformed("it lacks a word, or has one that is unknown")
         trust = Trust(
@@ -1211,7 +1212,7 @@ class _Judge:
             raise _DoesNotHold(f"contract {chain.contract.hex()} is none of those that the auditor knows")
         self._anchored[one] = anchored.size
         # Nothing in a header or a receipt names the chain.
-        says = f"contract {chain.contract.hex()} anchored the head at {anchored.size} entries; chain {chain.chain_id} by the file's word"
+        says = f"contract {chain.contract.hex()} anchored the head at {anchored.size} entries; the file calls the chain {chain.chain_id}"
         return says, self._rests([anchored.member]) if self._trust.contracts else FILE
 
     def _check_block(self, one: Anchored) -> tuple[str, str]:

@@ -6,7 +6,7 @@ The verdicts are the verifier's own. Nothing is decided here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from audit import verifier
@@ -46,8 +46,8 @@ def read_trust(path: Path) -> verifier.Trust:
         raise EvidenceMalformed(f"{path}: {cause}") from cause
 
 
-def trust_text(trust: verifier.Trust, grants: Iterable[GrantFacts] = ()) -> str:
-    """The text of a trust file. The verifier reads `trust` back, `audit.report` what the chain has of grants."""
+def trust_text(trust: verifier.Trust, grants: Iterable[GrantFacts] = (), names: Mapping[str, str] | None = None) -> str:
+    """The text of a trust file. The verifier reads `trust` back, `audit.report` what the chain has of grants, and members' names."""
     keys = {
         member: [
             {"key": one.key.hex(), "since": one.since, "compromised_since": one.compromised_since} for one in known
@@ -59,7 +59,8 @@ def trust_text(trust: verifier.Trust, grants: Iterable[GrantFacts] = ()) -> str:
         "keys": keys,
         "blocks": sorted(digest.hex() for digest in trust.blocks),
         "contracts": sorted(address.hex() for address in trust.contracts),
+        "names": dict(sorted((names or {}).items())),
         "grants": {facts.grant: {**vars(facts)} for facts in grants},
         "witnesses": {"members": sorted(trust.witnesses), "needed": trust.cosignatures_needed},
     }
-    return json.dumps(document, indent=1) + "\n"
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"

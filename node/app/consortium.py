@@ -81,7 +81,11 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
         for member in members
     }
     trust = Trust(keys, blocks, frozenset({deployment.address("Anchors")}))
-    return TrustDocument(trust_text(trust, map(grant_facts, grants)), len(members), len(blocks))
+    return TrustDocument(
+        trust_text(trust, map(grant_facts, grants), {member.member_id: member.name for member in members}),
+        len(members),
+        len(blocks),
+    )
 
 
 @contextmanager

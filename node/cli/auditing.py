@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from audit.report import make_report, read_directory, read_grants
+from audit.report import Known, make_report, read_directory, read_known
 from audit.report_page import render
 from audit.verifier import Trust
 from audit.verify import read_trust
@@ -20,6 +20,8 @@ from node.cli.names import GRANT_HELP, grant_id
 from node.cli.output import Exit, line, table
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting
 from node.errors import FileExists, NotAnchored
+
+_READING = "AUDIT_READ"
 
 collect_epilog = "Example: kiteline audit collect 9b02… --to handed-over/"
 range_epilog = "Example: kiteline audit range --member 11370700004258746X --first 0 --count 500 --to log.range"
@@ -39,7 +41,8 @@ def collect(
         identity = grant_id(client, grant)
         steps = client.department.GetTrail(pb.GetTrailRequest(grant_id=identity)).steps
         to.mkdir(parents=True, exist_ok=True)
-        files, waiting = [], []
+        files: list[str] = []
+        waiting: list[dict[str, object]] = []
         with output.progress("collect", len(steps)) as bar:
             for number, step in enumerate(steps, 1):
                 wanted = pb.GetMemberEvidenceRequest(member_id=step.member_id, index=step.index)
@@ -48,12 +51,20 @@ def collect(
                     file.write_bytes(client.department.GetMemberEvidence(wanted).evidence)
                     files.append(str(file))
                 except NotAnchored:
-                    waiting.append({"member": step.member_id, "index": step.index, "event": step.event})
+                    # Reading the logs is logged, too: the newest of these entries are this reading's own.
+                    if step.event != _READING:
+                        waiting.append({"member": step.member_id, "index": step.index, "event": step.event})
                 bar.to(number)
-        output.result({"grant": identity.hex(), "directory": str(to), "files": len(files), "not_anchored": waiting})
+        document = {"grant": identity.hex(), "directory": str(to), "files": len(files), "not_anchored": waiting}
+        rows = [[one["member"], one["index"], one["event"]] for one in waiting]
+        drawn = table("Not anchored yet", ["member", "index", "event"], rows, right={"index"})
+        output.result(document, drawn if waiting else None)
         if waiting:
             output.note(f"{len(waiting)} steps are not anchored yet; collect again after the next anchor")
             raise typer.Exit(Exit.UNAVAILABLE)
+        output.note(
+            f"The finding is made from them offline: kiteline audit report {to} --trust trust.json --html finding.html"
+        )
 
 
 def range_file(
@@ -87,15 +98,17 @@ def report(
     """Make a written finding from files alone: opens the directory and the trust file, no node and no network."""
     with reporting(as_json=as_json) as output:
         files = read_directory(directory)
-        known, grants = (read_trust(trust), read_grants(trust)) if trust else (Trust(), {})
-        made = make_report(load_engine(), files, known, grants, time.time_ns() // 1_000_000)
+        trusted, known = (read_trust(trust), read_known(trust)) if trust else (Trust(), Known())
+        made = make_report(load_engine(), files, trusted, known, time.time_ns() // 1_000_000)
         if html is not None:
             html.write_text(render(made), encoding="utf-8")
         if document is not None:
             document.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        holding = sum(bool(file["holds"]) for file in made["files"])  # type: ignore[attr-defined]  # a JSON document
+        holding = sum(bool(file["proven"]) for file in made["files"])  # type: ignore[attr-defined]  # a JSON document
         rows = [[grant["grant"], len(grant["steps"]), len(grant["findings"])] for grant in made["grants"]]  # type: ignore[attr-defined]  # likewise
-        output.result(made, table(f"{holding} of {len(files)} files hold", ["grant", "statements", "findings"], rows))
+        output.result(
+            made, table(f"{holding} of {len(files)} files are proved", ["grant", "statements", "findings"], rows)
+        )
         if not as_json:
             findings = [*made["findings"], *(one for grant in made["grants"] for one in grant["findings"])]  # type: ignore[misc, attr-defined]  # likewise
             for finding in findings:

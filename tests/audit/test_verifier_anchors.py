@@ -309,7 +309,7 @@ def test_the_chain_is_named_by_the_files_word(world: World) -> None:
     """No field of a header or a receipt binds the chain's number, so no link claims it."""
     content = at_county(world, chain_id=1)
     check(content, world.trust(), set(), "")
-    assert links(content, world.trust())[ANCHOR].says.endswith("chain 1 by the file's word")
+    assert links(content, world.trust())[ANCHOR].says.endswith("the file calls the chain 1")
 
 
 def test_sections_of_two_true_files_do_not_mix(world: World) -> None:

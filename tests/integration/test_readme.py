@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
-from scripts.local_consortium import AUDIT, CIVIL_AFFAIRS, HEALTH, LocalConsortium, MemberPlan
+from scripts.local_consortium import AUDIT, CIVIL_AFFAIRS, HEALTH, LocalConsortium
 from scripts.processes import Child, accepts, free_port
 from tests.node.cli.reading import blocks, kiteline_commands, read
+from tests.support.documents import COMMAND_SECONDS, acts, environment, filled, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh.md"
@@ -28,7 +25,6 @@ DOCUMENTS = sorted(
 # Who acts, as the README's comments say; a line whose comment names nobody goes on with the one before.
 ACTORS = {"the provider": CIVIL_AFFAIRS, "the requester": HEALTH, "the auditor": AUDIT}
 VILLAGES = [["code", "name"], ["370702001001", "曹家巷居委会"], ["370702001002", "胡家牌坊居委会"]]
-COMMAND_SECONDS = 60
 
 
 def test_both_languages_give_the_same_commands() -> None:
@@ -56,17 +52,17 @@ def test_a_node_is_made_and_served_as_the_readme_says(consortium: LocalConsortiu
     network.write_bytes((consortium.directory / "network.toml").read_bytes())
     secrets = {"KITELINE_PASSPHRASE_FILE": consortium.environment["KITELINE_PASSPHRASE_FILE"]}
     given = {"127.0.0.1:7001": f"127.0.0.1:{port}", "/run/secrets/kiteline": secrets["KITELINE_PASSPHRASE_FILE"]}
-    export, chain, *commands, serve = (_with(line, given) for line in first)
+    export, chain, *commands, serve = (filled(line, given) for line in first)
     assert export == f"export KITELINE_PASSPHRASE_FILE={secrets['KITELINE_PASSPHRASE_FILE']}"
     assert chain.startswith("kiteline chain up ")
     for command in commands:
-        _run(command, tmp_path, secrets)
+        run(command, tmp_path, secrets)
     with ExitStack() as running:
         line = f"cd {tmp_path} && exec {serve}"
-        child = Child("node", ["/bin/bash", "-c", line], tmp_path / "log", _environment() | secrets)
+        child = Child("node", ["/bin/bash", "-c", line], tmp_path / "log", environment() | secrets)
         running.callback(child.stop)
         child.wait_until(lambda: accepts(port), COMMAND_SECONDS)
-        status = _run("kiteline status --config civil/kiteline.toml", tmp_path, secrets)
+        status = run("kiteline status --config civil/kiteline.toml", tmp_path, secrets)
         assert "11370700004258746X Civil Affairs" in status
         assert child.stop() == 0
 
@@ -77,10 +73,10 @@ def test_the_life_of_an_exchange_goes_as_the_readme_says(consortium: LocalConsor
         csv.writer(file).writerows(VILLAGES)
     known: dict[str, str] = {"MEMBER": CIVIL_AFFAIRS.member_id}
     seen: dict[str, str] = {}
-    for line, actor in _acts():
-        command = _with(line, known)
+    for line, actor in acts(ENGLISH, 2, ACTORS, CIVIL_AFFAIRS):
+        command = filled(line, known)
         name = " ".join(command.split()[1:3])
-        said = _run(command, tmp_path, consortium.environment | {"KITELINE_CONFIG": str(consortium.config(actor))})
+        said = run(command, tmp_path, consortium.environment | {"KITELINE_CONFIG": str(consortium.config(actor))})
         seen[name] = said
         if name == "catalogue villages":
             # The beginning of an id, as the table shows it, is enough for the next command.
@@ -97,41 +93,3 @@ def test_the_life_of_an_exchange_goes_as_the_readme_says(consortium: LocalConsor
     assert "every link holds" in verdict
     assert "RECEIPT_RECEIVED" in verdict
     assert "the file's word" not in verdict, "the trust file left something to the evidence's own word"
-
-
-def _acts() -> list[tuple[str, MemberPlan]]:
-    """The lines of the exchange, each with the member that acts."""
-    text = ENGLISH.read_text(encoding="utf-8")
-    acts, actor = [], CIVIL_AFFAIRS
-    for line in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[2].splitlines():
-        command, _, comment = line.partition(" #")
-        actor = next((member for words, member in ACTORS.items() if comment.strip().startswith(words)), actor)
-        acts.append((command.strip(), actor))
-    return acts
-
-
-def _with(line: str, known: Mapping[str, str]) -> str:
-    for name, value in known.items():
-        line = line.replace(name, value)
-    return line
-
-
-def _environment() -> dict[str, str]:
-    """Where `kiteline` is found."""
-    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def _run(command: str, directory: Path, environment: Mapping[str, str]) -> str:
-    """Run a line in a shell; gives what it printed, and fails with everything it said unless it ended with 0."""
-    finished = subprocess.run(
-        ["/bin/bash", "-c", command],
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        env={**os.environ, **_environment(), **environment},
-        check=False,
-    )
-    assert finished.returncode == 0, f"{command}\n{finished.stdout}{finished.stderr}"
-    return finished.stdout
