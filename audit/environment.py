@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
+from lmdb.verify import VerifyError, verify
 
 from audit.errors import DiskFull, StoreAbsent, StoreDamaged, StoreLocked
+from audit.files import disk_errors
 
 DATA_FILE = "data.mdb"
 LOCK_FILE = "lock.mdb"
@@ -53,14 +55,30 @@ def open_environment(
         )
     except lmdb.Error as cause:
         raise mapped(cause, path) from cause
-    # LMDB maps the file: reading a page beyond the end of a truncated one would end the process, not the call.
-    pages, page_size = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
-    if (path / DATA_FILE).stat().st_size < pages * page_size:
+    try:
+        _check_length(environment, path)
+    except BaseException:
         environment.close()
-        raise StoreDamaged(f"the store in {path} is truncated", path=path)
+        raise
     if not read_only:
         environment.reader_check()
     return environment
+
+
+def _check_length(environment: lmdb.Environment, path: Path) -> None:
+    """Refuse a file that is cut short: LMDB maps it, and reading a page beyond its end would end the process, not the call."""
+    file = path / DATA_FILE
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    with disk_errors(file):
+        if file.stat().st_size >= needed:
+            return
+    # Rarely, pages that a commit took and gave back are missing at the end, which is no damage. LMDB's verifier can tell.
+    try:
+        problems = verify(str(file))  # type: ignore[no-untyped-call]  # py-lmdb annotates its extension only
+    except VerifyError as cause:
+        problems = [str(cause)]
+    if problems:
+        raise StoreDamaged(f"the store in {path} is truncated: {problems[0]}", path=path)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-from lmdb.verify import VerifyError, verify
 
 from audit.environment import DATA_FILE, mapped, open_environment, writing
 from audit.errors import StoreDamaged, StoreVersion
@@ -159,7 +158,6 @@ class Epoch:
                 self._path, len(_DATABASES), self._map_bytes, read_only=self._read_only, lock=not self._sealed
             )
         try:
-            self._check_length(file)
             self._head = self.environment.open_db(b"head", create=False)
             with self.environment.begin() as transaction:
                 place = transaction.get(ARCHIVED, db=self._head)
@@ -175,19 +173,6 @@ class Epoch:
         self.segments = handles.get(b"segments")
         self.tiles = [handles[b"tiles-%d" % level] for level in range(TILE_LEVELS)]
         self._open = True
-
-    def _check_length(self, file: Path) -> None:
-        """Refuse a file that is cut short: reading beyond its end through the map would end the process."""
-        needed = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
-        if file.stat().st_size >= needed:
-            return
-        # Rarely, pages that a commit took and gave back are missing at the end, which is no damage. LMDB's verifier can tell.
-        try:
-            problems = verify(str(file))  # type: ignore[no-untyped-call]  # py-lmdb annotates its extension only
-        except VerifyError as cause:
-            problems = [str(cause)]
-        if problems:
-            raise StoreDamaged(f"an epoch of the store is cut short: {problems[0]}", path=self._path)
 
 
 def _put_head(transaction: lmdb.Transaction, database: Any, head: Head) -> None:  # noqa: ANN401 - py-lmdb exports no name for a database

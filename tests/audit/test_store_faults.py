@@ -17,7 +17,7 @@ import lmdb
 import pytest
 from lmdb.verify import verify
 
-import audit.epoch
+import audit.environment
 from audit.errors import DiskFull, StoreAbsent, StoreDamaged, StoreExists, StoreLocked
 from audit.log import AuditLog
 from audit.store import TreeStore
@@ -206,7 +206,7 @@ def test_pages_that_lmdb_gave_back_may_be_missing_at_the_end(
         asked.append(name)
         return verify(name)
 
-    monkeypatch.setattr(audit.epoch, "verify", counted)
+    monkeypatch.setattr(audit.environment, "verify", counted)
     store = TreeStore.open(path, engine, map_bytes=SMALL_MAP)
     assert asked == [str(file)]
     assert store.append(_leaves(3), b"x") == 5
