@@ -10,6 +10,7 @@ file that it has open, and gives its space back when it is started again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -151,12 +152,21 @@ class Archive:
                 f"the signed head covers {check.checkpoint.size} entries, and the epoch ends at {head.size}"
             )
 
+    def _tidy(self) -> None:
+        """Delete what an earlier archiving, of whatever epoch, was killed with: it may be as large as an epoch, and nobody else would."""
+        epochs = self._path / "epochs"
+        for directory, name in ((epochs, ".stub-*"), (epochs, ".restored-*"), (self._directory, ".copying-*")):
+            with disk_errors(directory):
+                for left in directory.glob(name):
+                    shutil.rmtree(left)
+
     @contextmanager
     def _locked(self) -> Iterator[Expected]:
         """One archiving at a time; gives what is known, with the signed head as it was before the log was looked at."""
         with disk_errors(self._path):
             lock = WriterLock(self._path / "archive.lock")
         try:
+            self._tidy()
             file = self._expected.checkpoint
             yield replace(self._expected, note=None if file is None else read_whole(file))
         finally:

@@ -43,17 +43,24 @@ class Place:
     page: int | None = None
 
     def __str__(self) -> str:
-        named = {
+        named: dict[str, object] = {
             "epoch": self.epoch,
             "tile": self.tile and "{}/{}".format(*self.tile),
             "node": self.node and "{}/{}".format(*self.node),
             "segment": self.key,
-            "entries": self.leaves and "{}-{}".format(*self.leaves),
+            **self._entries(),
             "term": self.term,
             "page": self.page,
             "file": self.file,
         }
         return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+
+    def _entries(self) -> dict[str, object]:
+        """The leaves as people count them: both ends belong to it."""
+        if self.leaves is None:
+            return {}
+        first, last = self.leaves[0], self.leaves[1] - 1
+        return {"entry": first} if first >= last else {"entries": f"{first} to {last}"}
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from crypto.engine import load_engine
 from crypto.errors import Refusal
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.app.settings import load
+from node.cli import kept
 from node.cli.connection import connected
 from node.cli.known import chain_says, log_at
-from node.cli.output import Exit, Output, table
+from node.cli.output import Exit, Output
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting
 from node.errors import PeerUnavailable, RangeInvalid
 from node.rpc.client import Client
@@ -40,7 +41,7 @@ from node.rpc.errors import NodeUnavailable
 app = typer.Typer(no_args_is_help=True, help="Keep a log whole and prove it: check, back up, restore, mirror, archive.")
 
 MAX_FINDINGS = 1_000  # shown; a log with more is not read to its end
-_SHOWN = 50  # to people
+_UNVERIFIED = "the signature of the head was not verified: no key is known; give --trust"
 _DOES_NOT_HOLD = {"COPY_INVALID", "LOG_FORKED", "STORE_DAMAGED", "EVIDENCE_INVALID", "SIGNATURE_INVALID"}
 
 LogOption = Annotated[
@@ -93,17 +94,17 @@ def check(
             "findings": [finding.document() for finding in findings],
             "holds": not findings,
         }
-        rows = [[finding.part, finding.says, finding.place] for finding in findings[:_SHOWN]]
-        drawn = table(f"Findings in {at.path}", ["class", "what is wrong", "where"], rows)
-        output.result(document, drawn if findings else None)
+        output.result(document, kept.found(findings, at.path) if findings else kept.checked(made, at.path, expected))
         if at.missing and not expected.anchors:
             output.note(f"no anchor was compared: {at.missing}")
-        if signed is not None and not expected.keys:
-            output.note("the signature of the head was not verified: no key is known; give --trust")
+        if signed is None:
+            output.note("no signed head was compared: give --head")
+        elif not expected.keys:
+            output.note(_UNVERIFIED)
         if findings:
-            output.note(f"{len(findings)} findings; keep the files as they are")
+            _say_what_next(output, len(findings))
             raise typer.Exit(Exit.DOES_NOT_HOLD)
-        output.note("everything holds")
+        output.note("everything that was compared holds")
 
 
 @app.command(epilog="Example: kiteline audit backup /backup/civil --config civil/kiteline.toml")
@@ -121,7 +122,10 @@ def backup(
         at = log_at(config, log, head, trust)
         with output.progress("entries", None) as bar:
             copied = back_up(at.path, to, at.engine, at.expected, full=full, progress=bar.to, map_bytes=at.map_bytes)
-        output.result(_copied(to, copied))
+        output.result(_copied(to, copied), kept.copied(to, copied, {}))
+        if not at.expected.keys:
+            output.note(_UNVERIFIED)
+        output.note(f"verified; to look at it again: kiteline audit check --log {to}")
 
 
 @app.command(epilog="Example: kiteline audit restore /backup/civil --config civil/kiteline.toml")
@@ -139,11 +143,18 @@ def restore(
         at = log_at(config, log, None, trust)
         with output.progress("entries", None) as bar:
             copied = put_back(origin, at.path, at.engine, at.expected, progress=bar.to)
-        newest = max((size for size, _ in at.expected.anchors), default=0)
-        output.result({**_copied(at.path, copied), "anchored_entries": newest})
-        if newest > copied.size:
+        newest = max((size for size, _ in at.expected.anchors), default=None)
+        anchored = f"{newest:,} entries" if newest is not None else "not known here"
+        output.result(
+            {**_copied(at.path, copied), "anchored_entries": newest},
+            kept.copied(at.path, copied, {"on the chain": anchored}),
+        )
+        if not at.expected.keys:
+            output.note(_UNVERIFIED)
+        if newest is not None and newest > copied.size:
             output.note(
-                f"the chain has {newest} entries of this log: restore from a mirror, or the node will not append"
+                f"the chain has {newest:,} entries of this log and this copy has {copied.size:,}: a node that is started on it will refuse with STORE_BEHIND. "
+                "Move it away and restore from a newer backup, or from a member's mirror of this log"
             )
 
 
@@ -164,7 +175,8 @@ def mirror(
             try:
                 with connected(config) as client:
                     document = _follow(client, member, to, config, output)
-                output.note(f"{document['entries']} entries, head at {document['signed_head']}")
+                if not once:
+                    output.note(f"{document['entries']:,} entries, signed head at {document['signed_head']:,}")
             except (NodeUnavailable, PeerUnavailable) as why:
                 if once:
                     raise
@@ -202,10 +214,10 @@ def archive(
                 place.put_back(number) if restore else place.put_away(number, retention_days=days, now_ms=now_ms)
                 for number in numbers
             ]
-        rows = [[one.epoch, one.first, one.stop, one.file] for one in done]
         document = [{"epoch": one.epoch, "entries": [one.first, one.stop], "file": str(one.file)} for one in done]
-        title = "Put back" if restore else "Archived"
-        output.result({"epochs": document}, table(title, ["epoch", "from entry", "to before", "file"], rows))
+        output.result({"epochs": document}, kept.archived("Put back" if restore else "Archived", done))
+        if not done:
+            output.note(f"nothing to do: no epoch is full and has only entries that are older than {days} days")
         if done and not restore:
             output.note(
                 "a node that runs goes on with the files it has open, and gives the space back when it is restarted"
@@ -225,6 +237,8 @@ def _follow(client: Client, member: str, to: Path, config: Path, output: Output)
     try:
         opened = Mirror.open(to, engine, keys)
     except StoreAbsent:
+        # Asked first: a member that refuses leaves no empty mirror behind.
+        fetch(0, 1)
         opened = Mirror.create(to, f"kiteline/{member}/audit/SM3", engine, keys)
     with opened, output.progress("entries", None) as bar:
         try:
@@ -259,6 +273,14 @@ def _stopping() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _say_what_next(output: Output, count: int) -> None:
+    more = f", the first {kept.SHOWN} are shown" if count > kept.SHOWN else ""
+    output.note(f"{count if count < MAX_FINDINGS else f'{count} or more'} findings{more}. What to do next:")
+    output.note("  1. stop the node and keep these files as they are; they are evidence")
+    output.note("  2. check the newest backup, or a member's mirror: kiteline audit check --log DIR")
+    output.note("  3. move the log's directory away and put the good copy in its place: kiteline audit restore DIR")
 
 
 def _copied(place: Path, copied: Copied) -> Mapping[str, object]:

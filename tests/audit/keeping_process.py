@@ -2,19 +2,18 @@
 
     python -m tests.audit.keeping_process WHAT ARGUMENT…
 
-It prints `done`, or the reason of the refusal and ends with 1. strace (a Debian package) strikes the n-th call of some kinds.
+It prints `done`, or the reason of the refusal and ends with 1. Tests fork it (`forks`); strace (a Debian package) strikes the n-th call of some kinds.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,16 @@ from audit.archive import Archive
 from audit.backup import back_up, restore
 from audit.check import Expected
 from audit.mirror import Mirror
-from crypto.engine import load_engine
+from crypto.engine import Engine, load_engine
 from crypto.errors import Refusal
 from crypto.notes import NoteKey
 from crypto.sm2 import SM2PublicKey
 from tests.audit.conftest import MEMBER, SMALL_MAP
-from tests.conftest import ROOT
+from tests.audit.forks import Forks
 
 STRACE = shutil.which("strace")
 KILL = "signal=KILL"
 NO_SPACE = "error=ENOSPC"
-SECONDS = 120
 STEPS_AT_MOST = 200
 
 needs_strace = pytest.mark.skipif(STRACE is None, reason="no strace on the PATH to inject faults with")
@@ -43,42 +41,63 @@ needs_strace = pytest.mark.skipif(STRACE is None, reason="no strace on the PATH 
 Kind = tuple[str, ...]
 RENAME: Kind = ("rename", "renameat", "renameat2")
 # After a kill the disk holds what was called before, so what a kill can leave changes with the names and modes of files.
-NAMES: tuple[Kind, ...] = (RENAME, ("mkdir", "mkdirat"), ("unlink",), ("unlinkat",), ("chmod", "fchmodat", "fchmodat2"))
-SYNCS: tuple[Kind, ...] = (("fsync",), ("fdatasync",))
-WRITES: tuple[Kind, ...] = (("pwrite64",), ("writev",), ("sendfile", "copy_file_range"), ("ftruncate",), ("fallocate",))
+MKDIR: Kind = ("mkdir", "mkdirat")
+UNLINK: Kind = ("unlink",)
+UNLINKAT: Kind = ("unlinkat",)
+RMDIR: Kind = ("rmdir",)
+CHMOD: Kind = ("chmod", "fchmodat", "fchmodat2")
+NAMES: tuple[Kind, ...] = (RENAME, MKDIR, UNLINK, UNLINKAT, RMDIR, CHMOD)
+FSYNC: Kind = ("fsync",)
+FDATASYNC: Kind = ("fdatasync",)
+SYNCS: tuple[Kind, ...] = (FSYNC, FDATASYNC)
+WRITE: Kind = ("write",)
+PWRITE: Kind = ("pwrite64",)
+WRITEV: Kind = ("writev",)
+SEND: Kind = ("sendfile", "copy_file_range")
+WRITES: tuple[Kind, ...] = (PWRITE, WRITEV, SEND, ("ftruncate",), ("fallocate",))
 
 
-def run(what: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run(forks: Forks, what: str, *arguments: object) -> Ended:
     """Run it to its end."""
-    return _run(_command(what, arguments))
+    return _run(forks, what, arguments, None)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: `code` is negative for a signal."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
 @dataclass
 class Strike:
     """One fault, in the n-th call of a kind. `hit`: whether there was such a call."""
 
+    forks: Forks
     kind: Kind
     fault: str
     step: int
     hit: bool = False
 
-    def run(self, what: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(self, what: str, *arguments: object) -> Ended:
         """Run the process with the fault."""
         names = ",".join(f"?{name}" for name in self.kind)
         inject = f"inject={names}:{self.fault}:when={self.step}"
         with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace") as trace:
-            # strace would be faster with --seccomp-bpf, but then (6.1) it delivers no signal.
-            tracing = [str(STRACE), "-f", "-qq", "-o", trace.name, "-e", f"trace={names}", "-e", inject]
-            ended = _run([*tracing, *_command(what, arguments)])
-            self.hit = ended.returncode == -signal.SIGKILL or "(INJECTED)" in trace.read()
+            tracing = [str(STRACE), "-f", "-o", trace.name, "-e", f"trace={names}", "-e", inject]
+            ended = _run(self.forks, what, arguments, tracing)
+            self.hit = ended.code == -signal.SIGKILL or "(INJECTED)" in trace.read()
+        assert ended.stderr == "", "what went wrong is told in a sentence and not as a traceback"
         return ended
 
 
-def strikes(kinds: Sequence[Kind], fault: str) -> Iterator[Strike]:
+def strikes(forks: Forks, kinds: Sequence[Kind], fault: str) -> Iterator[Strike]:
     """A fault in each call of each kind, one after the other, until the process makes no more of them."""
     for kind in kinds:
         for step in range(1, STEPS_AT_MOST):
-            strike = Strike(kind, fault, step)
+            strike = Strike(forks, kind, fault, step)
             yield strike
             if not strike.hit:
                 break
@@ -86,22 +105,24 @@ def strikes(kinds: Sequence[Kind], fault: str) -> Iterator[Strike]:
             raise AssertionError("the process has more steps than it can have")
 
 
-def _command(what: str, arguments: Sequence[object]) -> list[str]:
-    return [sys.executable, "-m", "tests.audit.keeping_process", what, *map(str, arguments)]
+def _run(forks: Forks, what: str, arguments: Sequence[object], tracing: Sequence[str] | None) -> Ended:
+    with forks.start([what, *arguments]) as child:
+        if tracing is not None:
+            child.traced_by(tracing)
+        child.begin()
+        return Ended(*child.end())
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    # Without it the interpreter writes files of its own, which a fault would strike.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+@cache
+def prepare() -> Engine:
+    """The engine, which is loaded before anything is forked."""
+    return load_engine("openssl")
 
 
 def main(arguments: list[str]) -> int:
     """See the module."""
     what, *rest = arguments
-    engine = load_engine("openssl")
+    engine = prepare()
     keys = [NoteKey(MEMBER, SM2PublicKey.from_bytes(bytes.fromhex(rest.pop())))]
     try:
         match what, rest:

@@ -9,10 +9,8 @@ prints a summary as JSON.
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,10 +22,10 @@ from audit.log import AuditLog
 from crypto.engine import Engine, load_engine
 from crypto.merkle import SM3_TREE, merkle_levels, verify_consistency, verify_inclusion
 from crypto.packed import Packed
+from tests.audit.forks import Forks
 from tests.audit.writer_process import MAP_BYTES, ORIGIN, content
-from tests.conftest import ROOT
 
-SECONDS = 120  # after which a writer is taken to hang
+WRITER = "tests.audit.writer_process"
 EPOCH_LEAVES = 4
 ENDLESS = 1_000_000  # entries, of a writer that is to be killed
 _AFTER = b"an entry after the fault"
@@ -68,29 +66,27 @@ class Outcome:
 def writer(
     path: Path, mode: str, *, threads: int, each: int, epoch_leaves: int = EPOCH_LEAVES, first: int = 0, engine: str
 ) -> list[str]:
-    """The command that runs the writer."""
-    numbers = map(str, (threads, each, epoch_leaves, first))
-    return [sys.executable, "-m", "tests.audit.writer_process", str(path), mode, *numbers, engine]
+    """The arguments of a writer."""
+    return [str(path), mode, *map(str, (threads, each, epoch_leaves, first)), engine]
 
 
-def run(command: Sequence[str]) -> Outcome:
-    """Run a writer to its end, whatever that is."""
-    ended = subprocess.run(
-        command, cwd=ROOT, env=_environment(), capture_output=True, timeout=SECONDS, check=False, text=True
-    )
-    return Outcome.of(ended.returncode, ended.stdout, ended.stderr)
+def run(writers: Forks, arguments: Sequence[str], tracing: Sequence[str] | None = None) -> Outcome:
+    """Run a writer to its end, whatever that is. `tracing`: the strace that is attached to it."""
+    with writers.start(arguments) as child:
+        if tracing is not None:
+            child.traced_by(tracing)
+        child.begin()
+        return Outcome.of(*child.end())
 
 
-def run_and_kill(command: Sequence[str], acknowledged: int) -> Outcome:
+def run_and_kill(writers: Forks, arguments: Sequence[str], acknowledged: int) -> Outcome:
     """Kill a writer as soon as it has acknowledged so many entries; it may be anywhere in what follows."""
-    with subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            lines = [process.stdout.readline() for _ in range(acknowledged)]
-        finally:
-            process.kill()
-        rest = process.stdout.read()
-    return Outcome.of(process.returncode, "".join(lines) + rest)
+    with writers.start(arguments) as child:
+        child.begin()
+        lines = [child.output.readline() for _ in range(acknowledged)]
+        child.kill()
+        code, rest, errors = child.end()
+    return Outcome.of(code, "".join(lines) + rest, errors)
 
 
 def check_log(path: Path, engine: Engine, promised: dict[Name, int]) -> list[bytes]:
@@ -142,7 +138,7 @@ def _check_tree(log: AuditLog, engine: Engine, entries: Sequence[bytes]) -> None
         verify_consistency(SM3_TREE, index + 1, old, size, root, log.tree.consistency(index + 1, size))
 
 
-def kill_at_random(path: Path, engine: Engine, count: int, seed: int) -> dict[str, int]:
+def kill_at_random(writers: Forks, path: Path, engine: Engine, count: int, seed: int) -> dict[str, int]:
     """Kill a writer `count` times, mostly on a log that earlier ones were killed at. Raises AssertionError at the first fault.
 
     Returns:
@@ -158,10 +154,10 @@ def kill_at_random(path: Path, engine: Engine, count: int, seed: int) -> dict[st
         threads, epoch_leaves = drawn.choice([1, 2, 8, 24]), drawn.choice([16, 64, 300])
         first = turn * 100  # so that no two writers write the same entry
         mode = "open" if promised else "create"
-        command = writer(
+        arguments = writer(
             log, mode, threads=threads, each=ENDLESS, epoch_leaves=epoch_leaves, first=first, engine=engine.name
         )
-        outcome = run_and_kill(command, drawn.randint(1, 80))
+        outcome = run_and_kill(writers, arguments, drawn.randint(1, 80))
         assert outcome.code == -signal.SIGKILL, f"the writer ended by itself with {outcome.code}: {outcome.stopped}"
         assert not outcome.stopped
         assert not promised.keys() & outcome.acknowledged.keys()
@@ -175,16 +171,11 @@ def kill_at_random(path: Path, engine: Engine, count: int, seed: int) -> dict[st
     return totals
 
 
-def _environment() -> dict[str, str]:
-    # Without it the interpreter writes files of its own, which a fault would strike.
-    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
 def main(arguments: list[str]) -> int:
     """See the module."""
     count, seed, name = arguments
-    with tempfile.TemporaryDirectory() as directory:
-        totals = kill_at_random(Path(directory), load_engine(name), int(count), int(seed))
+    with tempfile.TemporaryDirectory() as directory, Forks(WRITER) as writers:
+        totals = kill_at_random(writers, Path(directory), load_engine(name), int(count), int(seed))
     sys.stdout.write(json.dumps(totals) + "\n")
     return 0
 

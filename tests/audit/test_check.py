@@ -285,7 +285,7 @@ def test_an_index_that_is_no_data_file_is_named(kept: KeptLog, engine: Engine, t
 def test_a_finding_is_told_to_people_and_to_scripts() -> None:
     place = Place(epoch=2, key=7, leaves=(8, 9), tile=(0, 3), file=Path("log/data.mdb"))
     finding = Finding(Part.SEGMENT, "entry 8 was changed", place)
-    assert str(place) == "epoch 2, tile 0/3, segment 7, entries 8-9, file log/data.mdb"
+    assert str(place) == "epoch 2, tile 0/3, segment 7, entry 8, file log/data.mdb"
     assert finding.document() == {
         "class": "segment",
         "says": "entry 8 was changed",

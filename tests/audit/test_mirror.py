@@ -26,7 +26,21 @@ from crypto.notes import NoteKey, parse_note
 from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
-from tests.audit.keeping_process import KILL, NAMES, NO_SPACE, RENAME, SYNCS, needs_strace, strikes
+from tests.audit.forks import Forks
+from tests.audit.keeping_process import (
+    FDATASYNC,
+    FSYNC,
+    KILL,
+    MKDIR,
+    NAMES,
+    NO_SPACE,
+    RENAME,
+    SYNCS,
+    UNLINK,
+    Kind,
+    needs_strace,
+    strikes,
+)
 from tests.audit.kept_log import note_of, range_of
 
 
@@ -336,8 +350,8 @@ def test_the_time_of_a_head_may_differ_and_the_newest_is_kept(
 @pytest.mark.process
 @needs_strace
 @pytest.mark.parametrize(
-    ("kinds", "fault"),
-    [((*NAMES, ("fdatasync",)), KILL), ((RENAME, *SYNCS), NO_SPACE)],
+    ("kinds", "fault", "also"),
+    [((*NAMES, FDATASYNC), KILL, {MKDIR, UNLINK}), ((RENAME, *SYNCS), NO_SPACE, {FSYNC})],
     ids=["killed", "disk full"],
 )
 def test_a_mirror_that_is_struck_at_any_step_goes_on_where_it_was(
@@ -346,8 +360,10 @@ def test_a_mirror_that_is_struck_at_any_step_goes_on_where_it_was(
     engine: Engine,
     key: SM2PrivateKey,
     keys: list[NoteKey],
-    kinds: tuple[tuple[str, ...], ...],
+    kinds: tuple[Kind, ...],
     fault: str,
+    also: set[Kind],
+    keepers: Forks,
 ) -> None:
     _grow(log, 500)
     ranges = []
@@ -356,8 +372,8 @@ def test_a_mirror_that_is_struck_at_any_step_goes_on_where_it_was(
         ranges.append(tmp_path / f"range-{first}")
         ranges[-1].write_bytes(range_of(engine, key, log, first, stop, size))
     public = key.public_key.to_bytes().hex()
-    hit = 0
-    for turn, strike in enumerate(strikes(kinds, fault)):
+    struck: set[Kind] = set()
+    for turn, strike in enumerate(strikes(keepers, kinds, fault)):
         own = tmp_path / f"mirror-{turn}"
         Mirror.create(own, ORIGIN, engine, keys, map_bytes=SMALL_MAP).close()
         ended = strike.run("mirror", own, *ranges, public)
@@ -379,8 +395,9 @@ def test_a_mirror_that_is_struck_at_any_step_goes_on_where_it_was(
             assert ended.stdout.startswith(("DISK_FULL", "done") if strike.hit else "done"), ended
         else:
             assert strike.hit or ended.stdout == "done\n"
-        hit += strike.hit
-    assert hit > 5
+        if strike.hit:
+            struck.add(strike.kind)
+    assert struck >= {RENAME, FDATASYNC, *also}, struck
 
 
 def test_refusals_of_a_mirror_are_of_this_package(

@@ -13,14 +13,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from audit.errors import DiskFull
 from audit.log import AuditLog
-from crypto.engine import load_engine
-from crypto.errors import Refusal
+from crypto.engine import ENGINE_NAMES, Engine, load_engine
+from crypto.errors import EngineUnavailable, Refusal
 
 MAP_BYTES = 64 << 20
 ORIGIN = "kiteline/11370700004258746X/audit/SM3"
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     """Write; 0 when every entry was acknowledged."""
     directory, mode, *rest, engine_name = arguments
     threads, each, epoch_leaves, first = map(int, rest)
-    path, engine = Path(directory), load_engine(engine_name)
+    path, engine = Path(directory), _engine(engine_name)
     opened = partial(AuditLog.open, path, engine, map_bytes=MAP_BYTES)
     if mode == "create":
         opened = partial(AuditLog.create, path, ORIGIN, engine, map_bytes=MAP_BYTES, epoch_leaves=epoch_leaves)
@@ -58,6 +59,18 @@ def main(arguments: list[str]) -> int:
     if not refused:
         _say(f"done {commits}")
     return 1 if refused else 0
+
+
+@cache
+def _engine(name: str) -> Engine:
+    return load_engine(name)
+
+
+def prepare() -> None:
+    """Load the engines before anything is forked; one that is not to be had is missed by whoever asks for it."""
+    for name in ENGINE_NAMES:
+        with suppress(EngineUnavailable):
+            _engine(name)
 
 
 def _write(log: AuditLog, thread: int, each: int, refused: list[Refusal]) -> None:
