@@ -75,12 +75,12 @@ def _shred_file(path: Path) -> int:
     with disk_errors(path):
         if not path.is_symlink() and path.is_file():
             descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                left = size
-                while left:
-                    left -= file.write(_ZEROS[:left]) or 0
-                os.fsync(file.fileno())
+            with os.fdopen(descriptor, "wb") as file:  # over what is there: nothing is cut off first
+                size = os.fstat(descriptor).st_size
+                for at in range(0, size, len(_ZEROS)):
+                    file.write(_ZEROS[: size - at])
+                file.flush()
+                os.fsync(descriptor)
         path.unlink()
         sync_directory(path.parent)
     return size
