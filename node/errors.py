@@ -145,6 +145,17 @@ class DatasetNotShared(NodeError):
     remedy = "Nothing can be requested of it; ask the provider for the legal basis."
 
 
+class DatasetPurged(NodeError):
+    """The dataset is purged: its provider destroyed its records and withdrew it from the catalogue. What was delivered before stays provable."""
+
+    reason = "DATASET_PURGED"
+    seen_by = "caller, peer"
+    remedy = (
+        "Nothing can be published to it or had of it any more; its provider's log has the reason. New data goes into a dataset "
+        "of another name."
+    )
+
+
 class RecordInvalid(NodeError):
     """A record to publish is not as the dataset's description says."""
 

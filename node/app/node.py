@@ -143,6 +143,8 @@ class Node:
     async def start(self) -> None:
         """Serve, and anchor on schedule."""
         context, member = self._context, self._settings.member_id
+        for refusal in await self._granting.recover_purges():
+            self._logger.warning("purge_unfinished", reason=refusal.reason, message=str(refusal))
         for refusal in await self._granting.recover():
             self._logger.warning("publication_unfinished", reason=refusal.reason, message=str(refusal))
         if self._settings.metrics_listen is not None:

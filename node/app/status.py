@@ -32,7 +32,11 @@ class Status:
         context, settings = self._context, self._settings
         health = context.view.health()
         size = context.tree.size
-        own = [one for one in context.view.datasets() if one.provider_id == settings.member_id and not one.withdrawn]
+        own = [
+            one
+            for one in context.view.datasets()
+            if one.provider_id == settings.member_id and not context.is_purged(one.dataset_id)
+        ]
         return NodeStatus(
             member_id=settings.member_id,
             member_name=settings.name,

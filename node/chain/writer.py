@@ -62,6 +62,10 @@ class Writer:
             f"head:{dataset_id.hex()}:{size}", "Catalogue", "setHead", dataset_id, size, root, version_digest
         )
 
+    def withdraw_dataset(self, dataset_id: bytes) -> Mined:
+        """Withdraw a dataset from the catalogue, for good."""
+        return self._send(f"withdraw:{dataset_id.hex()}", "Catalogue", "withdraw", dataset_id)
+
     def request_grant(self, grant_id: bytes, dataset_id: bytes, request_digest: bytes) -> Mined:
         """Request a grant."""
         return self._send(f"request:{grant_id.hex()}", "Grants", "request", grant_id, dataset_id, request_digest)

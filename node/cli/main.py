@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli import asking, auditing, chain, keeping, offering, operating, proving, session
+from node.cli import asking, auditing, chain, keeping, offering, operating, proving, purging, session
 
 app = typer.Typer(
     name="kiteline",
@@ -30,6 +30,7 @@ app.command(rich_help_panel=OFFER, epilog="Example: kiteline revoke 9b02c4e1 --r
     offering.revoke
 )
 app.command(rich_help_panel=OFFER, epilog="Example: kiteline explain 9b02c4e1")(offering.explain)
+app.command(rich_help_panel=OFFER, epilog=purging.purge_epilog)(purging.purge)
 app.command(rich_help_panel=ASK, epilog="Example: kiteline catalogue villages --json")(offering.catalogue)
 app.command(rich_help_panel=ASK, epilog=asking.request_epilog)(asking.request)
 app.command(rich_help_panel=ASK, epilog=asking.fetch_epilog)(asking.fetch)

@@ -23,6 +23,7 @@ from node.formats import open_source
 
 SHARING = {"unconditional": 1, "conditional": 2, "not-shared": 3}
 SHARING_NAMES = {number: name for name, number in SHARING.items()}
+DATASET_STATE_NAMES = {number: name.removeprefix("DATASET_STATE_").lower() for name, number in pb.DatasetState.items()}
 STATE_NAMES = {number: name.removeprefix("GRANT_STATE_").lower() for name, number in pb.GrantState.items()}
 
 publish_epilog = (
@@ -99,7 +100,7 @@ def catalogue(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JSONOption = False,
 ) -> None:
-    """List the datasets that the consortium's members offer."""
+    """List the datasets that the consortium's members offer, and those that they purged."""
     with reporting(as_json=as_json) as output, connected(config) as client:
         entries = client.department.ListCatalogue(pb.ListCatalogueRequest(contains=contains)).entries
         documents = [
@@ -112,17 +113,19 @@ def catalogue(
                 "sharing": SHARING_NAMES.get(entry.sharing_type, "?"),
                 "level": entry.level,
                 "records": entry.dataset.record_count,
+                "state": DATASET_STATE_NAMES.get(entry.state, "?"),
                 "fields": [field.name for field in entry.fields],
                 "key": entry.key_field,
             }
             for entry in entries
         ]
-        columns = ["dataset", "name", "title", "provider", "sharing", "level", "records"]
+        columns = ["dataset", "name", "title", "provider", "sharing", "level", "records", "state"]
         rows = [
             [
                 short(entry.dataset.dataset_id.hex()),
                 *(entry.name, entry.title, entry.provider_name),
                 *(SHARING_NAMES.get(entry.sharing_type, "?"), entry.level, f"{entry.dataset.record_count:,}"),
+                DATASET_STATE_NAMES.get(entry.state, "?"),
             ]
             for entry in entries
         ]

@@ -11,12 +11,13 @@ from typing import Protocol
 from crypto.engine import Engine
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
-from node.errors import ChainUnavailable, DatasetUnknown, GrantUnknown, NotAMember
+from node.errors import ChainUnavailable, DatasetPurged, DatasetUnknown, GrantUnknown, NotAMember
 from node.exchange.coalesce import Coalescer
 from node.exchange.journal import Journal
 from node.exchange.ledger import Ledger
 from node.exchange.notes import Notary, read_as
 from node.model.chain import DatasetOnChain, GrantOnChain, Member
+from node.model.events import Event, dataset_subject
 from node.model.grants import GrantFacts, Terms, terms_of
 from node.model.statements import Decision, Description
 from node.model.transfer import Answer
@@ -132,11 +133,26 @@ class Context:
         return grant
 
     def dataset(self, dataset_id: bytes) -> DatasetOnChain:
-        """A dataset of the catalogue. Raises DatasetUnknown."""
+        """A dataset of the catalogue. Raises DatasetUnknown, DatasetPurged."""
+        if self.is_purged(dataset_id):
+            raise DatasetPurged("the dataset is purged", dataset=dataset_id.hex())
         dataset = self.view.dataset(dataset_id)
-        if dataset is None or dataset.withdrawn:
+        if dataset is None:
             raise DatasetUnknown("no such dataset is in the catalogue")
         return dataset
+
+    def is_purged(self, dataset_id: bytes) -> bool:
+        """Whether this node logged the dataset's purge, or the chain has it withdrawn, which nothing but a purge does."""
+        dataset = self.view.dataset(dataset_id)
+        return self.ledger.purge(dataset_id) is not None or (dataset is not None and dataset.withdrawn)
+
+    async def check_not_purged(self, dataset_id: bytes) -> None:
+        """Refuse what this department's own programs want of a purged dataset. Raises DatasetPurged, which is logged."""
+        if self.is_purged(dataset_id):
+            refusal = DatasetPurged("the dataset is purged", dataset=dataset_id.hex())
+            subject = dataset_subject(dataset_id)
+            await self.journal.record_refusal(Event.ACCESS_REFUSED, self.member_id, subject, refusal)
+            raise refusal
 
     def description(self, dataset_id: bytes) -> Description:
         """This node's own description of a dataset that it provides. Raises DatasetUnknown."""
@@ -162,6 +178,7 @@ class Context:
             revoked_here=self.ledger.revocation(grant_id) is not None,
             used=self.ledger.provided.use(grant_id).used + pending_orders,
             now_ms=self.clock(),
+            purged_here=grant is not None and self.ledger.purge(grant.dataset_id) is not None,
         )
 
     async def refresh_view(self) -> None:

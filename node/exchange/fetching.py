@@ -50,7 +50,15 @@ from node.policy.grants import judge_release
 
 _ORDER_ID_SIZE = 16  # bytes
 # Refusals of an order that the provider has not taken up: the order is dead, and the next fetch makes a new one.
-_DEAD = {"RANGE_INVALID", "GRANT_USED_UP", "GRANT_FIELDS", "DATASET_UNKNOWN", "STATEMENT_INVALID", "SIGNATURE_INVALID"}
+_DEAD = {
+    "RANGE_INVALID",
+    "GRANT_USED_UP",
+    "GRANT_FIELDS",
+    "DATASET_PURGED",
+    "DATASET_UNKNOWN",
+    "STATEMENT_INVALID",
+    "SIGNATURE_INVALID",
+}
 
 
 class Fetching:

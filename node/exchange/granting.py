@@ -29,10 +29,11 @@ from node.exchange.journal import Step
 from node.exchange.notes import note_digest, read_as
 from node.exchange.papers import Papers
 from node.exchange.publishing import Offer, Publishing
+from node.exchange.purging import Purging
 from node.model.chain import DatasetOnChain, GrantOnChain, GrantState, Mined
 from node.model.events import Event, grant_subject
 from node.model.grants import Explanation, Terms
-from node.model.results import CatalogueEntry, GrantSummary, PublishProgress
+from node.model.results import CatalogueEntry, GrantSummary, PublishProgress, Purged
 from node.model.statements import Decision, Description, Outcome, Request, Revocation
 from node.policy.grants import explain
 from node.policy.terms import check_fields, check_request, narrow
@@ -57,6 +58,7 @@ class Granting:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._publishing = Publishing(context)
+        self._purging = Purging(context, self._publishing)
         self._papers = Papers(context)
         self._descriptions: dict[bytes, Description] = {}  # by digest
         self._handed_over: set[bytes] = set()
@@ -71,6 +73,14 @@ class Granting:
         """Append records as one new version (`Publishing.publish`)."""
         return self._publishing.publish(dataset_id, batches)
 
+    async def purge(self, dataset_id: bytes, reason: str) -> Purged:
+        """Destroy a dataset's records and withdraw it (`Purging.purge`)."""
+        return await self._purging.purge(dataset_id, reason)
+
+    async def recover_purges(self) -> list[Refusal]:
+        """Finish purges that were cut short (`Purging.recover`)."""
+        return await self._purging.recover()
+
     async def recover(self) -> list[Refusal]:
         """Finish publications that were cut short (`Publishing.recover`). Requests that did not arrive: `hand_over_requests`."""
         return await self._publishing.recover()
@@ -81,9 +91,10 @@ class Granting:
         """Ask for a grant. The provider hears of it now, or when it can be reached.
 
         Raises:
-            DatasetUnknown, DatasetNotShared, StatementInvalid: nothing was asked.
+            DatasetUnknown, DatasetPurged, DatasetNotShared, StatementInvalid: nothing was asked.
             ChainUnavailable: it may still be mined.
         """
+        await self._context.check_not_purged(wish.dataset_id)
         dataset = self._context.dataset(wish.dataset_id)
         grant_id = self._context.random(_GRANT_ID_SIZE)
         now_ms = self._context.clock()
@@ -135,6 +146,7 @@ class Granting:
         Raises:
             GrantUnknown: no such request was made to this department, or its note did not arrive.
             GrantDecided: it was decided before.
+            DatasetPurged: an approval of what is gone.
             TermsInvalid: wider than asked for. StatementInvalid: a denial without a reason.
         """
         grant = self._own_offer(grant_id)
@@ -146,6 +158,7 @@ class Granting:
         terms: Terms | None = None
         now_ms = self._context.clock()
         if approve:
+            await self._context.check_not_purged(grant.dataset_id)
             request = read_as(Request, note)
             terms = narrow(request, self._context.description(grant.dataset_id), wanted, now_ms)
         decision = Decision(
@@ -190,8 +203,8 @@ class Granting:
     # Looking.
 
     async def catalogue(self, contains: str) -> Sequence[CatalogueEntry]:
-        """Every dataset on the chain, with its description where the provider can be reached or was before."""
-        datasets = [dataset for dataset in self._context.view.datasets() if not dataset.withdrawn]
+        """Every dataset on the chain, the purged ones marked, with its description where the provider can be reached or was before."""
+        datasets = self._context.view.datasets()
         await self._gather_descriptions(datasets)
         entries = []
         for dataset in datasets:
@@ -199,7 +212,8 @@ class Granting:
             description = self._descriptions.get(dataset.description_digest)
             text = f"{description.name} {description.title}" if description else ""
             if contains in text or not contains:
-                entries.append(CatalogueEntry(dataset, provider.name if provider else "", description))
+                is_purged = self._context.is_purged(dataset.dataset_id)
+                entries.append(CatalogueEntry(dataset, provider.name if provider else "", description, is_purged))
         return entries
 
     async def _gather_descriptions(self, datasets: Sequence[DatasetOnChain]) -> None:
@@ -208,7 +222,7 @@ class Granting:
             note = self._context.ledger.description(dataset.dataset_id)
             if note is not None and note_digest(note) == dataset.description_digest:
                 self._descriptions[dataset.description_digest] = read_as(Description, note)
-            elif dataset.description_digest not in self._descriptions:
+            elif dataset.description_digest not in self._descriptions and not dataset.withdrawn:
                 missing[dataset.description_digest] = dataset
         providers = {dataset.provider_id for dataset in missing.values()} - {self._context.member_id}
         answers = await asyncio.gather(*map(self._listed, providers))

@@ -43,6 +43,7 @@ _NOTES_KEPT = {
     Event.REQUEST_SENT: "requests",
     Event.REQUEST_RECEIVED: "requests",
     Event.GRANT_REVOKED: "revocations",
+    Event.DATASET_PURGED: "purges",
 }
 _PROVIDER_EVENTS = {
     Event.ORDER_RECEIVED,
@@ -85,6 +86,15 @@ class Ledger:
         """The newest description note of a dataset that this node provides."""
         return self._note("descriptions", dataset_id)
 
+    def purge(self, dataset_id: bytes) -> bytes | None:
+        """The purge note of a dataset, if this node purged it."""
+        return self._note("purges", dataset_id)
+
+    def purged(self) -> list[bytes]:
+        """The ids of the datasets that this node purged."""
+        with self._lock:
+            return [dataset_id for dataset_id, _ in self._notes["purges"].scan(b"")]
+
     def request(self, grant_id: bytes) -> bytes | None:
         """The request note of a grant."""
         return self._note("requests", grant_id)
@@ -124,6 +134,12 @@ class Ledger:
         with self._lock:
             return self._kept.get(sequence_key(grant_id, sequence))
 
+    def drop_kept(self, grant_id: bytes) -> None:
+        """Forget what was kept for the deliveries under a grant."""
+        with self._lock:
+            for key in [key for key, _ in self._kept.scan(grant_id)]:
+                self._kept.delete(key)
+
     def replay(self, log: Log) -> None:
         """Apply what the log has and the store has not. Before anything is submitted."""
         while (start := self.applied) < log.size:
@@ -161,7 +177,7 @@ class Ledger:
             pass
 
     def _apply_note(self, event: Event, subject: str, note: bytes) -> None:
-        """Keep the notes of publication, request, decision, revocation and anchoring."""
+        """Keep the notes of publication, purge, request, decision, revocation and anchoring."""
         if event is Event.CHECKPOINT_ANCHORED:
             self._checkpoints.put(note_digest(note), note)
             return

@@ -51,7 +51,8 @@ class Papers:
         return terms
 
     async def description(self, dataset_id: bytes) -> Description:
-        """The provider's description of a dataset, as the chain names it now."""
+        """The provider's description of a dataset, as the chain names it now. Raises DatasetPurged, which is logged."""
+        await self._context.check_not_purged(dataset_id)
         dataset = self._context.dataset(dataset_id)
         held = self._context.ledger.description(dataset_id)
         if held is not None and note_digest(held) == dataset.description_digest:

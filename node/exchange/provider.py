@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from crypto.errors import Refusal
 from node.errors import (
+    DatasetPurged,
     DatasetUnknown,
     GrantUndecided,
     GrantUnknown,
@@ -45,7 +46,8 @@ class Provider:
         listed = []
         for dataset in self._context.view.datasets():
             description = self._context.ledger.description(dataset.dataset_id)
-            if dataset.provider_id != self._context.member_id or description is None or dataset.withdrawn:
+            is_ours = dataset.provider_id == self._context.member_id
+            if not is_ours or description is None or self._context.is_purged(dataset.dataset_id):
                 continue
             version = self._context.ledger.version(dataset.dataset_id, dataset.size) or b""
             listed.append(PublishedDataset(dataset.dataset_id, description, version, dataset.size if version else 0))
@@ -115,8 +117,10 @@ class Provider:
         if request.requester_id != caller.member_id or request.provider_id != self._context.member_id:
             raise StatementInvalid("the request names other members")
         dataset = self._context.view.dataset(request.dataset_id)
-        if dataset is None or dataset.withdrawn or dataset.provider_id != self._context.member_id:
+        if dataset is None or dataset.provider_id != self._context.member_id:
             raise DatasetUnknown("this node provides no such dataset")
+        if self._context.is_purged(request.dataset_id):
+            raise DatasetPurged("the dataset is purged", dataset=request.dataset_id.hex())
         grant = self._context.view.grant(request.grant_id)
         on_chain = grant is not None and (grant.request_digest, grant.requester_id, grant.dataset_id) == (
             note_digest(note),

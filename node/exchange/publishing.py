@@ -11,10 +11,12 @@ Where a node is killed, or the chain is down:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 
 from audit.checkpoint import Checkpoint
+from audit.errors import StoreLocked
 from crypto.errors import Refusal
 from crypto.packed import Packed
 from node.errors import DatasetExists, DatasetUnknown, RecordInvalid
@@ -47,9 +49,24 @@ class Publishing:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._claimed: set[bytes] = set()
+
+    @contextmanager
+    def claim(self, dataset_id: bytes) -> Iterator[None]:
+        """Have a dataset to oneself, to publish to it or to purge it. Raises StoreLocked while somebody has it."""
+        if dataset_id in self._claimed:
+            raise StoreLocked("a publication to this dataset, or its purge, is under way", dataset=dataset_id.hex())
+        self._claimed.add(dataset_id)
+        try:
+            yield
+        finally:
+            self._claimed.discard(dataset_id)
 
     async def describe(self, offer: Offer) -> bytes:
-        """Create a dataset, log its description and register it. The same again changes nothing. Returns its id."""
+        """Create a dataset, log its description and register it. The same again changes nothing. Returns its id.
+
+        Raises StatementInvalid, DatasetExists, DatasetPurged: the name was that of a dataset that is gone for good.
+        """
         dataset_id = dataset_id_of(self._context.member_id, offer.name)
         description = Description(
             dataset_id=dataset_id,
@@ -63,6 +80,7 @@ class Publishing:
             time_ms=self._context.clock(),
         )
         description.to_text()  # Raises StatementInvalid before anything is done.
+        await self._context.check_not_purged(dataset_id)
         note = self._context.ledger.description(dataset_id)
         if note is None:
             note = await self._context.notary.sign(description)
@@ -87,15 +105,25 @@ class Publishing:
 
         Raises:
             DatasetUnknown: this node provides no such dataset.
+            DatasetPurged: it was purged; the refusal is logged.
             RecordInvalid: a record is not as described, or there is none. Nothing was published.
-            StoreLocked: another publication to the dataset is running.
+            StoreLocked: another publication to the dataset, or its purge, is running.
             ChainUnavailable: the version is logged, and goes on the chain when `recover` runs.
         """
         description = self._context.description(dataset_id)
+        await self._context.check_not_purged(dataset_id)
         if self._context.dataset(dataset_id).provider_id != self._context.member_id:
             raise DatasetUnknown("another department provides this dataset")
         names = description.field_names
         checker = RecordChecker(len(names), names.index(description.key_field) if description.key_field else None)
+        with self.claim(dataset_id):
+            async with aclosing(self._append(dataset_id, batches, checker)) as steps:
+                async for progress in steps:
+                    yield progress
+
+    async def _append(
+        self, dataset_id: bytes, batches: AsyncIterator[Packed], checker: RecordChecker
+    ) -> AsyncGenerator[PublishProgress, None]:
         store = await asyncio.to_thread(self._context.datasets.open, dataset_id)
         await self._issue(dataset_id, store)
         staging = await asyncio.to_thread(store.begin_append)
@@ -124,7 +152,7 @@ class Publishing:
         """
         refused: list[Refusal] = []
         for dataset_id in self._context.datasets.ids():
-            if self._context.ledger.description(dataset_id) is None:
+            if self._context.ledger.description(dataset_id) is None or self._context.is_purged(dataset_id):
                 continue
             try:
                 store = await asyncio.to_thread(self._context.datasets.open, dataset_id)

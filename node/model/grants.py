@@ -29,7 +29,8 @@ def terms_of(decision: Decision) -> Terms | None:
 class GrantFacts:
     """Everything that is known about a grant at one moment. None: not known here.
 
-    `revoked_here`: this node logged a revocation, whether or not it is in a block yet. `used`: orders so far.
+    `revoked_here`, `purged_here`: this node logged a revocation of the grant, or a purge of its dataset, whether or not it is in a
+    block yet. `used`: orders so far.
     """
 
     grant: GrantOnChain | None
@@ -40,6 +41,7 @@ class GrantFacts:
     revoked_here: bool
     used: int
     now_ms: int
+    purged_here: bool = False
 
 
 @dataclass(frozen=True)

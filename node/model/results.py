@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from node.model.chain import DatasetOnChain, GrantOnChain
 from node.model.grants import Terms
-from node.model.statements import Description, Request
+from node.model.statements import Description, Purge, Request
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,18 @@ class PublishProgress:
     sealed_count: int
     version_note: bytes = b""
     transaction_hash: bytes = b""
+
+
+@dataclass(frozen=True)
+class Purged:
+    """A purge that is done. `destroyed_bytes`: by this call; `transaction_hash`: of the withdrawal, empty if it was made before or
+    the dataset was never in the catalogue.
+    """
+
+    purge: Purge
+    note: bytes
+    destroyed_bytes: int
+    transaction_hash: bytes
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,12 @@ class QueryResult:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A dataset of the catalogue; no description where its provider has not given it."""
+    """A dataset of the catalogue; no description where its provider has not given it. `is_purged`: nothing can be had of it."""
 
     dataset: DatasetOnChain
     provider_name: str
     description: Description | None
+    is_purged: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from node.model.lines import (
     SEQUENCE,
     TEXT,
     TIME,
+    U64,
     ZERO_DIGEST,
     FieldDescription,
     Line,
@@ -244,6 +245,21 @@ class KeyRelease(Statement):
     time_ms: Annotated[int, Line("time", TIME)]
 
 
+@dataclass(frozen=True)
+class Purge(Statement):
+    """A provider destroyed a dataset's records: the tombstone. `size` records under `root` are those of its newest version; a
+    dataset that had none states 0 and the root of the empty tree.
+    """
+
+    TYPE: ClassVar[str] = "purge"
+    dataset_id: Annotated[bytes, Line("dataset", DIGEST)]
+    size: Annotated[int, Line("size", U64)]
+    root: Annotated[bytes, Line("root", DIGEST)]
+    reason: Annotated[str, Line("reason", TEXT)]
+    provider_id: Annotated[str, Line("provider", MEMBER)]
+    time_ms: Annotated[int, Line("time", TIME)]
+
+
 STATEMENT_TYPES: tuple[type[Statement], ...] = (
     Description,
     Request,
@@ -253,6 +269,7 @@ STATEMENT_TYPES: tuple[type[Statement], ...] = (
     Delivery,
     Receipt,
     KeyRelease,
+    Purge,
 )
 S = TypeVar("S", bound=Statement)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from crypto.errors import Refusal
 from node.errors import (
     DatasetNotShared,
+    DatasetPurged,
     DatasetUnknown,
     GrantExpired,
     GrantFields,
@@ -90,8 +91,11 @@ def _quota_left(facts: GrantFacts) -> Judgement:
 
 
 def _dataset_offered(facts: GrantFacts) -> Judgement:
-    if facts.dataset is None or facts.dataset.withdrawn:
-        return DatasetUnknown("the dataset is withdrawn or was never registered")
+    # The provider's word holds from the moment that it is logged, as for a revocation. Nothing but a purge withdraws a dataset.
+    if facts.purged_here or (facts.dataset is not None and facts.dataset.withdrawn):
+        return DatasetPurged("the dataset is purged")
+    if facts.dataset is None:
+        return DatasetUnknown("the dataset was never registered")
     if facts.dataset.sharing_type is SharingType.NOT_SHARED:
         return DatasetNotShared("the dataset is not shared")
     return "The dataset is offered."

@@ -70,6 +70,7 @@ def catalogue_entry(entry: CatalogueEntry) -> pb.CatalogueEntry:
         provider_name=entry.provider_name,
         sharing_type=_SHARING[dataset.sharing_type],
         level=dataset.level,
+        state=pb.DATASET_STATE_PURGED if entry.is_purged else pb.DATASET_STATE_OFFERED,
     )
     if description is not None:
         message.name = description.name

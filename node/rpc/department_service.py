@@ -46,6 +46,17 @@ class DepartmentService:
                     transaction_hash=progress.transaction_hash,
                 )
 
+    async def purge_dataset(self, request: pb.PurgeDatasetRequest, _: None) -> pb.PurgeDatasetResponse:
+        """PurgeDataset."""
+        done = await self.granting.purge(shapes.statement_id(request.dataset_id, "dataset"), request.reason)
+        return pb.PurgeDatasetResponse(
+            purge_note=done.note,
+            record_count=done.purge.size,
+            root=done.purge.root,
+            destroyed_bytes=done.destroyed_bytes,
+            transaction_hash=done.transaction_hash,
+        )
+
     async def list_catalogue(self, request: pb.ListCatalogueRequest, _: None) -> pb.ListCatalogueResponse:
         """ListCatalogue."""
         entries = await self.granting.catalogue(request.contains)

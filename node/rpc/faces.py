@@ -19,6 +19,7 @@ from node.model.results import (
     GrantSummary,
     PublishedDataset,
     PublishProgress,
+    Purged,
     QueryResult,
 )
 from node.model.transfer import OrderNote, QueryAnswer, QueryAsked, ReceiptNote, StreamMessage
@@ -72,6 +73,9 @@ class GrantingFace(Protocol):
 
     def publish(self, dataset_id: bytes, batches: AsyncIterator[Packed]) -> AsyncGenerator[PublishProgress, None]:
         """Append records as one version; the last progress has its note."""
+
+    async def purge(self, dataset_id: bytes, reason: str) -> Purged:
+        """Destroy a dataset's records and withdraw it."""
 
     async def request(self, wish: Wish) -> tuple[bytes, Mined]:
         """Ask for a grant; its id and the transaction."""

@@ -4,6 +4,7 @@
     <dataset id>/index/                 LMDB: for each segment its wrapped secret and digest; the index of keys
     <dataset id>/publication.partial    the next version while it is staged
     <dataset id>/publication.ready      the next version once it is decided, until it is in tree and index
+    <dataset id>/purged                 alone, once the dataset is purged (`node.stores.shredding`)
 
 Nothing on the disk is plaintext: records are sealed, secrets wrapped, keys digested.
 """
@@ -18,9 +19,10 @@ from pathlib import Path
 from audit.errors import StoreExists
 from audit.files import PARTIAL_SUFFIX, disk_errors, make_directory, sync_directory
 from audit.store import TreeStore
-from node.errors import DatasetUnknown
+from node.errors import DatasetPurged, DatasetUnknown
 from node.stores.environment import Environment
 from node.stores.sealed_dataset import INDEX_KIND, DatasetMeans, SealedDataset
+from node.stores.shredding import is_shredded, shred_directory
 
 DATASET_ID_SIZE = 32  # bytes
 
@@ -43,9 +45,10 @@ class DatasetDirectory:
         self._lock = threading.Lock()
 
     def create(self, dataset_id: bytes) -> SealedDataset:
-        """A new, empty dataset. Raises StoreExists, DiskFull."""
+        """A new, empty dataset. Raises StoreExists, DatasetPurged, DiskFull."""
         path = self._path(dataset_id)
         with self._lock:
+            _check_not_shredded(path, dataset_id)
             if path.exists():
                 raise StoreExists(f"there is a dataset at {path}")
             partial = path.with_name(path.name + PARTIAL_SUFFIX)
@@ -62,18 +65,36 @@ class DatasetDirectory:
         return self.open(dataset_id)
 
     def open(self, dataset_id: bytes) -> SealedDataset:
-        """A dataset. Raises DatasetUnknown, StoreLocked, StoreVersion, StoreDamaged."""
+        """A dataset. Raises DatasetUnknown, DatasetPurged, StoreLocked, StoreVersion, StoreDamaged."""
         with self._lock:
             found = self._opened.get(dataset_id)
             if found is None:
                 path = self._path(dataset_id)
                 if not path.is_dir():
                     raise DatasetUnknown("this node has no such dataset", dataset=dataset_id.hex())
+                # A shred that a crash cut short may have left a store that opens.
+                _check_not_shredded(path, dataset_id)
                 found = self._opened[dataset_id] = SealedDataset(path, dataset_id, self._means)
             return found
 
+    def shred(self, dataset_id: bytes) -> int:
+        """Destroy what a dataset has on disk, and give how many bytes that were; 0 where nothing is left. It need not open: a damaged
+        store is destroyed as well. Once begun, it is gone on with after any crash by the same call.
+
+        Raises:
+            StoreLocked: a publication to it is under way; nothing was destroyed.
+            DiskFull, StoreDamaged: the system refuses; what is left is not used any more, and the next call goes on.
+        """
+        path = self._path(dataset_id)
+        with self._lock:
+            opened = self._opened.get(dataset_id)
+            if opened is not None:
+                opened.retire()
+                del self._opened[dataset_id]
+            return shred_directory(path)
+
     def ids(self) -> Sequence[bytes]:
-        """Ids of all datasets here, sorted."""
+        """Ids of all datasets here, sorted, the purged ones among them."""
         with disk_errors(self._directory):
             names = sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())
         return [bytes.fromhex(name) for name in names if len(name) == 2 * DATASET_ID_SIZE]
@@ -89,3 +110,8 @@ class DatasetDirectory:
         if len(dataset_id) != DATASET_ID_SIZE:
             raise DatasetUnknown(f"a dataset's id has {DATASET_ID_SIZE} bytes")
         return self._directory / dataset_id.hex()
+
+
+def _check_not_shredded(path: Path, dataset_id: bytes) -> None:
+    if is_shredded(path):
+        raise DatasetPurged("the dataset is purged", dataset=dataset_id.hex())

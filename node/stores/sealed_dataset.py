@@ -8,6 +8,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from audit.store import TreeStore
 from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid
 from crypto.seal import open_record, segment_header
-from node.errors import RangeInvalid
+from node.errors import DatasetPurged, RangeInvalid
 from node.ports import Random
 from node.stores.environment import GIGABYTE, Environment
 from node.stores.gate import Gate
@@ -88,6 +89,7 @@ class SealedDataset:
         self._staging = threading.Lock()
         self._gate = Gate()
         self._bytes_read = 0  # since the environments were opened
+        self._is_retired = False
         self._open()
         try:
             self._size = self._recover()
@@ -107,14 +109,14 @@ class SealedDataset:
 
     def root(self, size: int) -> bytes:
         """Root of the tree over the first `size` records."""
-        with self._gate.shared():
+        with self._in_use():
             return self._tree.root_at(size)
 
     def blobs(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """(first record index, sealed segment) of the segments that cover records start to stop, read as they are taken."""
         self._check_range(start, stop)
         while start < stop:
-            with self._gate.shared():
+            with self._in_use():
                 some = list(islice(self._tree.segments(start, stop), _BLOBS_AT_ONCE))
             for first, count, blob in some:
                 yield first, blob
@@ -125,7 +127,7 @@ class SealedDataset:
 
     def secrets(self, start: int, stop: int) -> bytes:
         """Secrets of those segments, 32 bytes each, unwrapped. Raises StoreDamaged."""
-        with self._gate.shared():
+        with self._in_use():
             return self._secrets(start, stop)
 
     def _secrets(self, start: int, stop: int) -> bytes:
@@ -138,19 +140,19 @@ class SealedDataset:
 
     def digests(self, start: int, stop: int) -> bytes:
         """SM3 digests of those segments, 32 bytes each."""
-        with self._gate.shared():
+        with self._in_use():
             return b"".join(value[:HASH_SIZE] for _, value in self._rows(start, stop))
 
     def find(self, key: str, size: int) -> int | None:
         """Index of the newest record with this key among the first `size`."""
         digest = key_digest(self._keys.index_secret, key.encode())
-        with self._gate.shared(), self._index.reading() as txn, txn.cursor(db=self._key_index) as cursor:
+        with self._in_use(), self._index.reading() as txn, txn.cursor(db=self._key_index) as cursor:
             return newest_below(cursor, digest, min(size, self._size))
 
     def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
         """(record, salt, leaf hash), checked against the stored leaf. Raises StoreDamaged where they differ."""
         self._check_range(index, index + 1)
-        with self._gate.shared():
+        with self._in_use():
             _, _, blob = self._tree.segment_at(index)
             secrets = self._secrets(index, index + 1)
             stored = self._tree.leaf_hash(index)
@@ -164,11 +166,12 @@ class SealedDataset:
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The inclusion path of a record in the tree of the first `size`."""
-        with self._gate.shared():
+        with self._in_use():
             return self._tree.inclusion(index, size)
 
     def begin_append(self) -> SealedStaging:
-        """Begin the next version. Raises StoreLocked while another is open, DiskFull."""
+        """Begin the next version. Raises StoreLocked while another is open, DatasetPurged, DiskFull."""
+        self._check_not_retired()
         if not self._staging.acquire(blocking=False):
             raise StoreLocked("another publication to this dataset is under way")
         try:
@@ -176,6 +179,17 @@ class SealedDataset:
         except BaseException:
             self._staging.release()
             raise
+
+    def retire(self) -> None:
+        """Close it for good, because it is to be destroyed: whoever still holds it is refused with DatasetPurged from now on, and
+        whoever is reading is waited for. Raises StoreLocked while a version is staged.
+        """
+        if not self._staging.acquire(blocking=False):
+            raise StoreLocked("a publication to this dataset is under way")
+        # The lock is not given back: there is no next version.
+        with self._gate.alone():
+            self._is_retired = True
+            self._close()
 
     def close(self) -> None:
         """Close tree and index."""
@@ -198,9 +212,21 @@ class SealedDataset:
         self._tree.close()
         self._index.close()
 
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Use the environments, which are not taken away meanwhile."""
+        with self._gate.shared():
+            self._check_not_retired()
+            yield
+
+    def _check_not_retired(self) -> None:
+        if self._is_retired:
+            raise DatasetPurged("the dataset is purged", dataset=self._id.hex())
+
     def _remap(self) -> None:
         """Open both environments anew."""
         with self._gate.alone():
+            self._check_not_retired()
             self._close()
             give_back()
             self._open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from audit.store import TreeStore
 from crypto.engine import load_engine
 from node.exchange.notes import read_note
 from node.model.statements import Delivery, KeyRelease, Receipt
+from node.stores.environment import GIGABYTE, Environment
 from node.stores.key_store import open_keys
+from node.stores.sealed_dataset import INDEX_KIND
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, CommandFailed, LocalConsortium, MemberPlan
 from tests.integration.conftest import ROWS
 
@@ -254,6 +257,108 @@ with governing(settings, passphrase(), lambda: time.time_ns() // 1_000_000) as c
         capture_output=True,
         timeout=60,
     )
+
+
+def _small(consortium: LocalConsortium, name: str, directory: Path) -> str:
+    """A dataset of a few records."""
+    source = directory / f"{name}.csv"
+    source.write_text("no,name\n" + "".join(f"P{number:03},{name} {number:03}\n" for number in range(200)), "utf-8")
+    return str(consortium.kiteline(CIVIL_AFFAIRS, "publish", str(source), "--dataset", name, "--key", "no")["dataset"])
+
+
+def _at_rest(consortium: LocalConsortium, dataset: str, scratch: Path) -> list[bytes]:
+    """What opens the dataset's records on the provider's disk, or is one: read from a copy, and proven to be findable."""
+    home = consortium.home(CIVIL_AFFAIRS) / "data" / "datasets" / dataset
+    shutil.copytree(home, scratch)
+    index = Environment.open(scratch / "index", INDEX_KIND, GIGABYTE)
+    with closing(index):
+        of_segments, of_keys = index.database("segments"), index.database("keys")
+        with index.reading() as txn:
+            wanted = [value[32:] for _, value in txn.cursor(db=of_segments)]  # after the segment's digest
+            wanted += [key for key, _ in txn.cursor(db=of_keys)]
+    tree = TreeStore.open(scratch / "tree", load_engine(), read_only=True)
+    with closing(tree):
+        wanted += [blob[-48:] for _, _, blob in tree.segments(0, tree.size)]
+    assert len(wanted) == 1 + 200 + 1
+    held = _everything(consortium)
+    assert all(one in held for one in wanted)
+    return wanted
+
+
+def _everything(consortium: LocalConsortium) -> bytes:
+    """Every byte of the provider's data directory."""
+    files = [path for path in sorted((consortium.home(CIVIL_AFFAIRS) / "data").rglob("*")) if path.is_file()]
+    return b"\0".join(path.read_bytes() for path in files)
+
+
+def _check_purged(consortium: LocalConsortium, dataset: str, wanted: list[bytes]) -> None:
+    held = _everything(consortium)
+    assert not any(one in held for one in wanted)
+    entries = consortium.kiteline(HEALTH, "catalogue")["entries"]
+    assert [entry["state"] for entry in entries if entry["dataset"] == dataset] == ["purged"]
+
+
+def test_a_purged_dataset_is_gone_from_the_disk_and_its_deliveries_stay_provable(
+    consortium: LocalConsortium, tmp_path: Path
+) -> None:
+    dataset = _small(consortium, "to-be-purged", tmp_path)
+    grant = _grant(consortium, dataset)
+    assert consortium.kiteline(HEALTH, "fetch", grant)["records"] == 200
+    wanted = _at_rest(consortium, dataset, tmp_path / "scratch")
+    with pytest.raises(CommandFailed) as refused:
+        consortium.kiteline(CIVIL_AFFAIRS, "purge", dataset, "--reason", "nobody was asked")
+    assert refused.value.code == 2
+    done = consortium.kiteline(CIVIL_AFFAIRS, "purge", dataset[:12], "--reason", "retention period over", "--yes")
+    assert (done["dataset"], done["state"], done["records"]) == (dataset, "purged", 200)
+    assert "reason retention period over\n" in done["tombstone"]
+    _check_purged(consortium, dataset, wanted)
+    for member, *command in (
+        (CIVIL_AFFAIRS, "publish", str(tmp_path / "to-be-purged.csv"), "--dataset", "to-be-purged", "--key", "no"),
+        (HEALTH, "fetch", grant),
+        (HEALTH, "query", grant, "P003"),
+        (HEALTH, "request", dataset, "--purpose", "to test"),
+    ):
+        with pytest.raises(CommandFailed) as refused:
+            consortium.kiteline(member, *command)
+        assert (refused.value.reason, refused.value.code) == ("DATASET_PURGED", 1)
+    _restart(consortium, CIVIL_AFFAIRS)
+    _check_purged(consortium, dataset, wanted)
+    trail = consortium.kiteline(CIVIL_AFFAIRS, "trail", grant)
+    assert trail["findings"] == []
+    (delivery,) = [step for step in trail["steps"] if step["event"] == "DELIVERY_SENT"]
+    consortium.kiteline(CIVIL_AFFAIRS, "chain", "anchor")
+    evidence = tmp_path / "delivery.evidence"
+    options = ("--member", CIVIL_AFFAIRS.member_id, "--index", str(delivery["index"]))
+    consortium.kiteline(CIVIL_AFFAIRS, "evidence", *options, "--to", str(evidence))
+    trust = tmp_path / "trust.json"
+    consortium.kiteline(HEALTH, "chain", "trust", "--to", str(trust))
+    assert consortium.kiteline(None, "verify", str(evidence), "--trust", str(trust))["holds"] is True
+    assert len(_rows(consortium, grant, tmp_path)) == 201
+
+
+def test_a_node_killed_in_a_purge_ends_purged_when_it_is_started_again(
+    consortium: LocalConsortium, tmp_path: Path
+) -> None:
+    dataset = _small(consortium, "purged-and-killed", tmp_path)
+    wanted = _at_rest(consortium, dataset, tmp_path / "scratch")
+    arguments = ["purge", dataset, "--reason", "to test", "--yes", "--json"]
+    purging = subprocess.Popen(
+        [sys.executable, "-m", "node.cli.main", *arguments, "--config", str(consortium.config(CIVIL_AFFAIRS))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **consortium.environment},
+    )
+    try:
+        log = consortium.home(CIVIL_AFFAIRS) / "data" / "log"
+        consortium.nodes[CIVIL_AFFAIRS.slug].wait_until(
+            lambda: _has_step(log, dataset, "DATASET_PURGED") or purging.poll() is not None, seconds=60
+        )
+        _restart(consortium, CIVIL_AFFAIRS)
+        purging.communicate(timeout=120)
+    finally:
+        purging.kill()
+        purging.wait()
+    _check_purged(consortium, dataset, wanted)
 
 
 def test_every_command_prints_one_json_document(consortium: LocalConsortium) -> None:

@@ -295,6 +295,7 @@ class Node:
         self.fuse = fuse or Fuse()
         self.engine = CountingEngine(self.world.plain_engine)
         self.log = MemoryLog(self.entries, self.fuse)
+        self.datasets.step = self.fuse.step
         self.ledger = Ledger(MemoryLedgerStore())
         self.ledger.replay(self.log)
         self.log.on_commit = self.ledger.apply
@@ -306,7 +307,7 @@ class Node:
             clock=self.world.clock,
             random=os.urandom,
             view=MemoryView(self.world.chain),
-            writer=MemoryWriter(self.world.chain, self.member_id),
+            writer=MemoryWriter(self.world.chain, self.member_id, self.fuse.step),
             log=self.log,
             tree=MemoryTree(self.entries, self.world.plain_engine),
             index=MemoryIndex(self.entries),

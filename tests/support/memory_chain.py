@@ -111,9 +111,12 @@ class MemoryView:
 class MemoryWriter:
     """One member's transactions, under the contracts' rules."""
 
-    def __init__(self, chain: MemoryChain, member_id: str) -> None:
+    def __init__(
+        self, chain: MemoryChain, member_id: str, step: Callable[[str, Callable[[], None]], None] = lambda _, act: act()
+    ) -> None:
         self._chain = chain
         self._member_id = member_id
+        self._step = step  # around what a node may be killed at
 
     def anchor(self, log_id: bytes, size: int, root: bytes, note_digest: bytes) -> Mined:
         anchors = self._chain.anchors_by_log[log_id]
@@ -141,8 +144,21 @@ class MemoryWriter:
         self._chain.datasets_by_id[dataset_id] = replace(dataset, size=size, root=root, version_digest=version_digest)
         return mined
 
+    def withdraw_dataset(self, dataset_id: bytes) -> Mined:
+        dataset = self._chain.datasets_by_id[dataset_id]
+        self._require(dataset.provider_id == self._member_id and not dataset.withdrawn, "DatasetIsWithdrawn")
+        mined: list[Mined] = []
+
+        def act() -> None:
+            mined.append(self._chain.mine())
+            self._chain.datasets_by_id[dataset_id] = replace(dataset, withdrawn=True)
+
+        self._step("withdraw", act)
+        return mined[0]
+
     def request_grant(self, grant_id: bytes, dataset_id: bytes, request_digest: bytes) -> Mined:
         self._require(grant_id not in self._chain.grants_by_id, "GrantExists")
+        self._require(not self._chain.datasets_by_id[dataset_id].withdrawn, "DatasetNotOffered")
         provider_id = self._chain.datasets_by_id[dataset_id].provider_id
         mined = self._chain.mine()
         self._chain.grants_by_id[grant_id] = GrantOnChain(
@@ -152,6 +168,8 @@ class MemoryWriter:
 
     def approve_grant(self, grant_id: bytes, terms_digest: bytes, expiry_seconds: int, quota: int) -> Mined:
         self._require_state(grant_id, GrantState.REQUESTED)
+        dataset = self._chain.datasets_by_id[self._chain.grants_by_id[grant_id].dataset_id]
+        self._require(not dataset.withdrawn, "DatasetNotOffered")
         return self._chain.change_grant(
             grant_id,
             state=GrantState.APPROVED,

@@ -13,7 +13,7 @@ from crypto.engine import Engine
 from crypto.merkle import SM3_TREE, inclusion_nodes, merkle_levels, range_nodes
 from crypto.packed import Packed
 from crypto.seal import open_record, seal_segments
-from node.errors import DatasetUnknown, FetchUnfinished
+from node.errors import DatasetPurged, DatasetUnknown, FetchUnfinished
 from node.ports import Staging
 
 SEGMENT_RECORDS = 4
@@ -166,6 +166,17 @@ class MemoryDataset:
         self.keys: list[bytes] = []  # secret of each segment
         self.leaves = b""
         self.index: dict[str, list[int]] = {}
+        self.is_shredded = False
+
+    def destroy(self) -> None:
+        """Leave nothing; whoever holds it is refused."""
+        self.is_shredded = True
+        self.firsts, self.sealed, self.keys, self.leaves, self.index = [], [], [], b"", {}
+
+    def check_whole(self) -> None:
+        """Raise DatasetPurged after `destroy`."""
+        if self.is_shredded:
+            raise DatasetPurged("the dataset is purged")
 
     @property
     def size(self) -> int:
@@ -176,6 +187,7 @@ class MemoryDataset:
 
     def blobs(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         for at in self._covering(start, stop):
+            self.check_whole()
             yield self.firsts[at], self.sealed[at]
 
     def secrets(self, start: int, stop: int) -> bytes:
@@ -185,10 +197,12 @@ class MemoryDataset:
         return self._engine.sm3_many(Packed.of(blob for _, blob in self.blobs(start, stop)))
 
     def find(self, key: str, size: int) -> int | None:
+        self.check_whole()
         found = [index for index in self.index.get(key, []) if index < size]
         return found[-1] if found else None
 
     def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
+        self.check_whole()
         at = bisect_right(self.firsts, index) - 1
         return open_record(self._engine, self.keys[at], self.sealed[at], index)
 
@@ -197,6 +211,7 @@ class MemoryDataset:
         return [levels[level][32 * at : 32 * at + 32] for level, at in inclusion_nodes(index, size)]
 
     def begin_append(self) -> Staging:
+        self.check_whole()
         return MemoryStaging(self)
 
     def extend(self, records: list[bytes], keys: list[str]) -> None:
@@ -218,6 +233,7 @@ class MemoryDataset:
             self.index.setdefault(key, []).append(start + offset)
 
     def _covering(self, start: int, stop: int) -> range:
+        self.check_whole()
         first = bisect_right(self.firsts, start) - 1
         last = bisect_right(self.firsts, stop - 1)
         return range(first, last)
@@ -253,14 +269,25 @@ class MemoryDatasets:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.held: dict[bytes, MemoryDataset] = {}
+        self.step: Callable[[str, Callable[[], None]], None] = lambda _, act: act()
 
     def create(self, dataset_id: bytes) -> MemoryDataset:
+        if dataset_id in self.held:
+            self.held[dataset_id].check_whole()
         return self.held.setdefault(dataset_id, MemoryDataset(dataset_id, self._engine))
 
     def open(self, dataset_id: bytes) -> MemoryDataset:
         if dataset_id not in self.held:
             raise DatasetUnknown("this node holds no such dataset")
+        self.held[dataset_id].check_whole()
         return self.held[dataset_id]
+
+    def shred(self, dataset_id: bytes) -> int:
+        held = self.held.setdefault(dataset_id, MemoryDataset(dataset_id, self._engine))
+        destroyed = sum(map(len, held.sealed))
+        if not held.is_shredded:
+            self.step("shred", held.destroy)
+        return destroyed
 
     def ids(self) -> Sequence[bytes]:
         return list(self.held)

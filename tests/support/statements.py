@@ -15,6 +15,7 @@ from node.model.statements import (
     Order,
     OrderKind,
     Outcome,
+    Purge,
     Receipt,
     Request,
     Revocation,
@@ -142,6 +143,7 @@ def receipts(draw: st.DrawFn) -> Receipt:
 
 
 key_releases = st.builds(KeyRelease, digests, order_ids, sequences, digests, digests, members, times)
+purges = st.builds(Purge, digests, st.integers(0, (1 << 64) - 1), digests, texts, members, times)
 
 statements: st.SearchStrategy[Statement] = st.one_of(
     descriptions(),
@@ -154,4 +156,5 @@ statements: st.SearchStrategy[Statement] = st.one_of(
     deliveries(),
     receipts(),
     key_releases,
+    purges,
 )

@@ -392,3 +392,15 @@ def test_transactions_finished_long_ago_are_dropped_and_their_result_kept(
     assert [entry is not None and bool(entry.signed) for entry in kept] == [False, False, True, True]
     assert all(entry is not None and entry.mined is not None for entry in kept)
     journal.close()
+
+
+def test_a_dataset_is_withdrawn_once_and_for_good(chain: Chain) -> None:
+    dataset = os.urandom(32)
+    chain.writer.register_dataset(dataset, b"\1" * 32, 1, SharingType.CONDITIONAL)
+    mined = chain.writer.withdraw_dataset(dataset)
+    assert chain.writer.withdraw_dataset(dataset) == mined
+    entry = chain.view.dataset(dataset)
+    assert entry is not None
+    assert entry.withdrawn
+    with pytest.raises(TransactionRefused, match="DatasetIsWithdrawn"):
+        chain.writer.set_head(dataset, 1, DIGEST, DIGEST)

@@ -62,7 +62,8 @@ REFUSED = [
     (replace(FACTS, terms=None), "GRANT_NOT_APPROVED"),
     (replace(FACTS, terms=Terms((), EXPIRY, 4)), "GRANT_NOT_APPROVED"),
     (replace(FACTS, now_ms=EXPIRY * 1000), "GRANT_EXPIRED"),
-    (_with_dataset(withdrawn=True), "DATASET_UNKNOWN"),
+    (_with_dataset(withdrawn=True), "DATASET_PURGED"),
+    (replace(FACTS, purged_here=True), "DATASET_PURGED"),
     (replace(FACTS, dataset=None), "DATASET_UNKNOWN"),
     (_with_dataset(sharing_type=SharingType.NOT_SHARED), "DATASET_NOT_SHARED"),
 ]

@@ -31,8 +31,10 @@ from node.model.results import (
     GrantSummary,
     PublishedDataset,
     PublishProgress,
+    Purged,
     QueryResult,
 )
+from node.model.statements import Purge
 from node.model.transfer import (
     Completed,
     Delivered,
@@ -198,6 +200,10 @@ class MemoryOffice:
             yield PublishProgress(len(staged), b"version of " + dataset_id, MINED.transaction_hash)
         finally:
             self.publication_ended.set()
+
+    async def purge(self, dataset_id: bytes, reason: str) -> Purged:
+        purge = Purge(dataset_id, 7, b"\x04" * 32, reason, PROVIDER, 0)
+        return Purged(purge, b"tombstone", 4_096, MINED.transaction_hash)
 
     async def request(self, wish: Wish) -> tuple[bytes, Mined]:
         self.wishes.append(wish)

@@ -15,6 +15,12 @@ class SharingType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHARING_TYPE_CONDITIONAL: _ClassVar[SharingType]
     SHARING_TYPE_NOT_SHARED: _ClassVar[SharingType]
 
+class DatasetState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATASET_STATE_UNSPECIFIED: _ClassVar[DatasetState]
+    DATASET_STATE_OFFERED: _ClassVar[DatasetState]
+    DATASET_STATE_PURGED: _ClassVar[DatasetState]
+
 class GrantState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GRANT_STATE_UNSPECIFIED: _ClassVar[GrantState]
@@ -29,6 +35,9 @@ SHARING_TYPE_UNSPECIFIED: SharingType
 SHARING_TYPE_UNCONDITIONAL: SharingType
 SHARING_TYPE_CONDITIONAL: SharingType
 SHARING_TYPE_NOT_SHARED: SharingType
+DATASET_STATE_UNSPECIFIED: DatasetState
+DATASET_STATE_OFFERED: DatasetState
+DATASET_STATE_PURGED: DatasetState
 GRANT_STATE_UNSPECIFIED: GrantState
 GRANT_STATE_REQUESTED: GrantState
 GRANT_STATE_APPROVED: GrantState
@@ -90,6 +99,28 @@ class PublishResponse(_message.Message):
     transaction_hash: bytes
     def __init__(self, sealed_count: _Optional[int] = ..., version_note: _Optional[bytes] = ..., transaction_hash: _Optional[bytes] = ...) -> None: ...
 
+class PurgeDatasetRequest(_message.Message):
+    __slots__ = ("dataset_id", "reason")
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    dataset_id: bytes
+    reason: str
+    def __init__(self, dataset_id: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PurgeDatasetResponse(_message.Message):
+    __slots__ = ("purge_note", "record_count", "root", "destroyed_bytes", "transaction_hash")
+    PURGE_NOTE_FIELD_NUMBER: _ClassVar[int]
+    RECORD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    DESTROYED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTION_HASH_FIELD_NUMBER: _ClassVar[int]
+    purge_note: bytes
+    record_count: int
+    root: bytes
+    destroyed_bytes: int
+    transaction_hash: bytes
+    def __init__(self, purge_note: _Optional[bytes] = ..., record_count: _Optional[int] = ..., root: _Optional[bytes] = ..., destroyed_bytes: _Optional[int] = ..., transaction_hash: _Optional[bytes] = ...) -> None: ...
+
 class ListCatalogueRequest(_message.Message):
     __slots__ = ("contains",)
     CONTAINS_FIELD_NUMBER: _ClassVar[int]
@@ -97,7 +128,7 @@ class ListCatalogueRequest(_message.Message):
     def __init__(self, contains: _Optional[str] = ...) -> None: ...
 
 class CatalogueEntry(_message.Message):
-    __slots__ = ("dataset", "provider_name", "name", "title", "sharing_type", "level", "fields", "key_field")
+    __slots__ = ("dataset", "provider_name", "name", "title", "sharing_type", "level", "fields", "key_field", "state")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +137,7 @@ class CatalogueEntry(_message.Message):
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     dataset: _statement_pb2.Dataset
     provider_name: str
     name: str
@@ -114,7 +146,8 @@ class CatalogueEntry(_message.Message):
     level: int
     fields: _containers.RepeatedCompositeFieldContainer[Field]
     key_field: str
-    def __init__(self, dataset: _Optional[_Union[_statement_pb2.Dataset, _Mapping]] = ..., provider_name: _Optional[str] = ..., name: _Optional[str] = ..., title: _Optional[str] = ..., sharing_type: _Optional[_Union[SharingType, str]] = ..., level: _Optional[int] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., key_field: _Optional[str] = ...) -> None: ...
+    state: DatasetState
+    def __init__(self, dataset: _Optional[_Union[_statement_pb2.Dataset, _Mapping]] = ..., provider_name: _Optional[str] = ..., name: _Optional[str] = ..., title: _Optional[str] = ..., sharing_type: _Optional[_Union[SharingType, str]] = ..., level: _Optional[int] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., key_field: _Optional[str] = ..., state: _Optional[_Union[DatasetState, str]] = ...) -> None: ...
 
 class ListCatalogueResponse(_message.Message):
     __slots__ = ("entries",)

@@ -46,6 +46,11 @@ class DepartmentServiceStub:
                 request_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PublishRequest.SerializeToString,
                 response_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.PurgeDataset = channel.unary_unary(
+                '/kiteline.exchange.v1.DepartmentService/PurgeDataset',
+                request_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PurgeDatasetRequest.SerializeToString,
+                response_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PurgeDatasetResponse.FromString,
+                _registered_method=True)
         self.ListCatalogue = channel.unary_unary(
                 '/kiteline.exchange.v1.DepartmentService/ListCatalogue',
                 request_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.ListCatalogueRequest.SerializeToString,
@@ -124,7 +129,8 @@ class DepartmentServiceServicer:
     """
 
     def DescribeDataset(self, request, context):
-        """Creates a dataset or changes its description, and writes it to the chain. Reasons: STATEMENT_INVALID, DATASET_EXISTS.
+        """Creates a dataset or changes its description, and writes it to the chain. Reasons: STATEMENT_INVALID, DATASET_EXISTS,
+        DATASET_PURGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +140,17 @@ class DepartmentServiceServicer:
         """Appends records to a dataset as one new version: sealed, logged and anchored before the last response. The first
         message names the dataset, the last one says how many records were sent. Nothing is visible before that; a stream
         that breaks changes nothing.
-        Reasons: DATASET_UNKNOWN, RECORD_INVALID, STORE_LOCKED, DISK_FULL, CHAIN_UNAVAILABLE.
+        Reasons: DATASET_UNKNOWN, DATASET_PURGED, RECORD_INVALID, STORE_LOCKED, DISK_FULL, CHAIN_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDataset(self, request, context):
+        """Purges a dataset that this department provides: logs the tombstone, destroys records, keys and key index on the node's
+        disk, and withdraws the catalogue entry. It cannot be undone. Of a dataset that is purged already it does what was left
+        undone. From the tombstone on it is purged, whatever the call ends with.
+        Reasons: DATASET_UNKNOWN, STATEMENT_INVALID, STORE_LOCKED, DISK_FULL, STORE_DAMAGED, CHAIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,14 +164,15 @@ class DepartmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestGrant(self, request, context):
-        """Asks for a grant. Reasons: DATASET_UNKNOWN, DATASET_NOT_SHARED, STATEMENT_INVALID, CHAIN_UNAVAILABLE.
+        """Asks for a grant. Reasons: DATASET_UNKNOWN, DATASET_PURGED, DATASET_NOT_SHARED, STATEMENT_INVALID, CHAIN_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DecideGrant(self, request, context):
-        """Approves, narrows or denies a request made to this department. Reasons: GRANT_UNKNOWN, GRANT_DECIDED, TERMS_INVALID.
+        """Approves, narrows or denies a request made to this department. Reasons: GRANT_UNKNOWN, GRANT_DECIDED, TERMS_INVALID,
+        DATASET_PURGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +273,11 @@ def add_DepartmentServiceServicer_to_server(servicer, server):
                     servicer.Publish,
                     request_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PublishRequest.FromString,
                     response_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PublishResponse.SerializeToString,
+            ),
+            'PurgeDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDataset,
+                    request_deserializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PurgeDatasetRequest.FromString,
+                    response_serializer=kiteline_dot_exchange_dot_v1_dot_department__pb2.PurgeDatasetResponse.SerializeToString,
             ),
             'ListCatalogue': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalogue,
@@ -384,6 +406,33 @@ class DepartmentService:
             '/kiteline.exchange.v1.DepartmentService/Publish',
             kiteline_dot_exchange_dot_v1_dot_department__pb2.PublishRequest.SerializeToString,
             kiteline_dot_exchange_dot_v1_dot_department__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kiteline.exchange.v1.DepartmentService/PurgeDataset',
+            kiteline_dot_exchange_dot_v1_dot_department__pb2.PurgeDatasetRequest.SerializeToString,
+            kiteline_dot_exchange_dot_v1_dot_department__pb2.PurgeDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

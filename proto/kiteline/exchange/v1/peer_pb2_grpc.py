@@ -86,7 +86,8 @@ class PeerServiceServicer:
     def SubmitRequest(self, request, context):
         """Hands a request note to the provider; its digest must already be on the chain. Only the requester named in it may
         call. Records the request for the provider's officer. Calling again with the same note changes nothing.
-        Reasons: NOT_A_MEMBER, SIGNATURE_INVALID, STATEMENT_INVALID, DATASET_UNKNOWN, REQUEST_NOT_ON_CHAIN.
+        Reasons: NOT_A_MEMBER, SIGNATURE_INVALID, STATEMENT_INVALID, DATASET_UNKNOWN, DATASET_PURGED,
+        REQUEST_NOT_ON_CHAIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +106,7 @@ class PeerServiceServicer:
         first, with the order. Only the grant's requester may call. An order of the same id resumes where the
         last durable receipt left it. Keys of a delivery are sent only after its receipt is durably logged.
         Reasons: NOT_A_MEMBER, SIGNATURE_INVALID, STATEMENT_INVALID, ORDER_REPLAYED, GRANT_UNKNOWN, GRANT_NOT_APPROVED,
-        GRANT_EXPIRED, GRANT_REVOKED, GRANT_USED_UP, GRANT_FIELDS, DATASET_UNKNOWN, RANGE_INVALID, RECEIPT_INVALID,
+        GRANT_EXPIRED, GRANT_REVOKED, GRANT_USED_UP, GRANT_FIELDS, DATASET_UNKNOWN, DATASET_PURGED, RANGE_INVALID, RECEIPT_INVALID,
         CHAIN_UNAVAILABLE, DISK_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
