@@ -19,6 +19,8 @@ class Watched:
 
     log_size: Callable[[], int]
     anchored_size: Callable[[], int]
+    cosignatures: Callable[[], int]
+    cosignatures_needed: Callable[[], int]
     block_number: Callable[[], int]
     chain_reachable: Callable[[], bool]
     pending_transactions: Callable[[], int]
@@ -37,6 +39,12 @@ class Metrics:
         gauges: list[tuple[str, str, Callable[[], float]]] = [
             ("kiteline_log_entries", "Entries of the audit log.", watched.log_size),
             ("kiteline_log_anchored_entries", "Entries covered by an anchor on the chain.", watched.anchored_size),
+            ("kiteline_log_cosignatures", "Witnesses that signed the head to be anchored last.", watched.cosignatures),
+            (
+                "kiteline_log_cosignatures_needed",
+                "Witnesses without which no head is anchored.",
+                watched.cosignatures_needed,
+            ),
             ("kiteline_chain_block", "Newest block that the index has reached.", watched.block_number),
             ("kiteline_chain_reachable", "1 while the last poll reached the chain.", watched.chain_reachable),
             ("kiteline_chain_pending", "Transactions sent and not yet mined.", watched.pending_transactions),

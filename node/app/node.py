@@ -275,11 +275,14 @@ class Node:
         context, settings, view = self._context, self._settings, self._chain.view
         self._anchoring = Anchoring(context)
         auditing = Auditing(context, self._chain.proofs)
-        status = Status(settings, context, lambda: self.address, self._begun)
+        cosigning = self._anchoring.cosigning
+        status = Status(settings, context, lambda: self.address, lambda: cosigning.cosigned_by, self._begun)
         self._metrics = Metrics(
             Watched(
                 log_size=lambda: self._log.size,
                 anchored_size=status.anchored_size,
+                cosignatures=lambda: len(cosigning.cosigned_by),
+                cosignatures_needed=lambda: settings.cosignatures_needed,
                 block_number=lambda: view.health().head.number,
                 chain_reachable=lambda: view.health().reachable,
                 pending_transactions=lambda: view.health().pending_transactions,

@@ -13,10 +13,18 @@ from node.rpc.faces import NodeStatus
 
 
 class Status:
-    """See node.rpc.faces.StatusFace. `begun`: time.monotonic() at the start."""
+    """See node.rpc.faces.StatusFace. `cosigned_by`: who signed the newest head to be anchored; `begun`: time.monotonic() at the start."""
 
-    def __init__(self, settings: Settings, context: Context, address: Callable[[], str], begun: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        context: Context,
+        address: Callable[[], str],
+        cosigned_by: Callable[[], tuple[str, ...]],
+        begun: float,
+    ) -> None:
         self._settings = settings
+        self._cosigned_by = cosigned_by
         self._context = context
         self._address = address
         self._begun = begun
@@ -53,4 +61,7 @@ class Status:
             record_count=sum(dataset.size for dataset in own),
             pending_transactions=health.pending_transactions,
             uptime_seconds=int(time.monotonic() - self._begun),
+            witnesses=settings.witnesses,
+            cosignatures_needed=settings.cosignatures_needed,
+            cosigned_by=self._cosigned_by(),
         )

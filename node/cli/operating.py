@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from crypto.credit_code import check_credit_code
 from crypto.engine import survey_engines
@@ -104,6 +105,9 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
             "pending_transactions": answer.pending_transactions,
             "datasets": answer.dataset_count,
             "records": answer.record_count,
+            "witnesses": list(answer.witnesses),
+            "cosignatures_needed": answer.cosignatures_needed,
+            "cosigned_by": list(answer.cosigned_by),
         }
         reachable = ("reachable", "green") if answer.chain_reachable else ("no endpoint answers", "bold red")
         pending = f"{answer.pending_transactions} transactions pending"
@@ -114,6 +118,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 "up for": document["uptime"],
                 "log": f"{answer.log_size:,} entries, {answer.anchored_size:,} of them anchored",
                 "log root": answer.log_root.hex(),
+                **({"witnesses": _witnesses(answer)} if answer.witnesses else {}),
                 "chain": line(reachable, f", id {answer.chain_id}, block {answer.block_number:,}, {pending}"),
                 "offers": f"{answer.record_count:,} records in {answer.dataset_count:,} datasets",
             }
@@ -124,6 +129,15 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 "Deliveries go on under known grants for max_outage_seconds; start the chain, or mend `endpoints`."
             )
             raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _witnesses(answer: pb.GetStatusResponse) -> Text:
+    """How the newest head fared; a head that too few signed is not anchored."""
+    count, needed = len(answer.cosigned_by), answer.cosignatures_needed
+    few = ("; no head is anchored until more sign", "bold red") if answer.log_size and count < needed else ("", "")
+    missing = [one for one in answer.witnesses if one not in answer.cosigned_by]
+    silent = f"; none from {', '.join(missing)}" if missing else ""
+    return line(f"{count} of {len(answer.witnesses)} signed the newest head, {needed} are needed{silent}", few)
 
 
 def engines(

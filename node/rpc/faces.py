@@ -148,6 +148,9 @@ class NodeStatus:
     record_count: int
     pending_transactions: int
     uptime_seconds: int
+    witnesses: tuple[str, ...]
+    cosignatures_needed: int
+    cosigned_by: tuple[str, ...]
 
 
 class StatusFace(Protocol):

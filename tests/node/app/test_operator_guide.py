@@ -100,7 +100,7 @@ def _network(directory: Path, table: str, key: str, value: object) -> Path:
 
 @GUIDES
 def test_every_metric_is_there(guide: Path) -> None:
-    metrics = Metrics(Watched(lambda: 0, lambda: 0, lambda: 0, lambda: True, lambda: 0))
+    metrics = Metrics(Watched(*([lambda: 0] * 5), lambda: True, lambda: 0))
     metrics.call_ended("/a.B/C", "OK", 0.1)
     registry: CollectorRegistry = metrics._registry
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}

@@ -266,6 +266,9 @@ class MemoryOffice:
             record_count=7,
             pending_transactions=0,
             uptime_seconds=60,
+            witnesses=(REQUESTER,),
+            cosignatures_needed=1,
+            cosigned_by=(),
         )
 
 
