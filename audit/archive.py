@@ -120,7 +120,8 @@ class Archive:
         return Archived(number, head.first, head.size, archived)
 
     def old_enough(self, *, retention_days: int, now_ms: int) -> list[int]:
-        """Numbers of the epochs that may be archived now."""
+        """Numbers of the epochs that may be archived now. Raises ArchiveRefused: so short a retention is none."""
+        _check_retention(retention_days)
         found = []
         for file in epoch_files(self._path)[:-1]:
             number = int(file.parent.name)
@@ -175,14 +176,18 @@ class Archive:
 
 def _check_age(number: int, file: Path, head: StoredHead, retention_days: int, now_ms: int) -> None:
     """Refuse an epoch whose newest entry is not older than entries are kept. Raises ArchiveRefused."""
-    if retention_days < MIN_RETENTION_DAYS:
-        raise ArchiveRefused(f"entries are kept for {MIN_RETENTION_DAYS} days at least, not {retention_days}")
+    _check_retention(retention_days)
     newest = _newest_ms(file, head)
     if newest is None:
         raise ArchiveRefused(f"no entry at the end of epoch {number} says when it was made", epoch=number)
     if now_ms - newest <= retention_days * _DAY_MS:
         says = f"the newest entry of epoch {number} is of {format_time(newest)}, and entries are kept for {retention_days} days"
         raise ArchiveRefused(says, epoch=number)
+
+
+def _check_retention(days: int) -> None:
+    if days < MIN_RETENTION_DAYS:
+        raise ArchiveRefused(f"entries are kept for {MIN_RETENTION_DAYS} days at least, not {days}")
 
 
 def _newest_ms(file: Path, head: StoredHead) -> int | None:

@@ -83,7 +83,11 @@ class Epoch:
         form, epoch_leaves, first, size = _RECORD.unpack(raw)
         if form != FORMAT:
             raise StoreVersion(f"the store is of format {form}, this program writes {FORMAT}", path=self._path)
-        return Head(epoch_leaves, first, size, origin.decode(), {level: row for level, row in enumerate(rows) if row})
+        try:
+            name = origin.decode()
+        except UnicodeDecodeError as cause:
+            raise StoreDamaged("the store's origin is no text", path=self._path) from cause
+        return Head(epoch_leaves, first, size, name, {level: row for level, row in enumerate(rows) if row})
 
     def put_head(self, transaction: lmdb.Transaction, head: Head) -> None:
         """Write the head record; `bottoms` of those levels that changed, an empty one where a tile became full."""

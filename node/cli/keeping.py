@@ -277,7 +277,8 @@ def _stopping() -> Iterator[threading.Event]:
 
 def _say_what_next(output: Output, count: int) -> None:
     more = f", the first {kept.SHOWN} are shown" if count > kept.SHOWN else ""
-    output.note(f"{count if count < MAX_FINDINGS else f'{count} or more'} findings{more}. What to do next:")
+    total = "1 finding" if count == 1 else f"{count:,}{' or more' if count == MAX_FINDINGS else ''} findings"
+    output.note(f"{total}{more}. What to do next:")
     output.note("  1. stop the node and keep these files as they are; they are evidence")
     output.note("  2. check the newest backup, or a member's mirror: kiteline audit check --log DIR")
     output.note("  3. move the log's directory away and put the good copy in its place: kiteline audit restore DIR")
