@@ -115,6 +115,11 @@ class Context:
         return Journal(self.log, self.clock, 1_000 * self.limits.max_clock_skew_seconds)
 
     @cached_property
+    def on_purge(self) -> list[Callable[[], None]]:
+        """What to call when this node has logged a purge: running deliveries look at their grant again."""
+        return []
+
+    @cached_property
     def _refresher(self) -> Coalescer[None, None]:
         return Coalescer(self._refresh_once, limit=1_000_000)
 

@@ -96,6 +96,7 @@ class Delivering:
         self._claimed: set[bytes] = set()
         self._live: set[_Stream] = set()
         context.view.on_block(self._wake_all)
+        context.on_purge.append(self._wake_all)
 
     async def exchange(self, caller: Member, inbound: Inbound) -> AsyncGenerator[StreamMessage, None]:
         """Serve one stream from its order to its completion. Raises the refusal that ends it."""
@@ -227,7 +228,7 @@ class Delivering:
         judge_release(self._context.facts(stream.order.grant_id))
 
     async def _wait(self, stream: _Stream) -> None:
-        """Until a receipt was taken, the requester's side ended, or a block came."""
+        """Until a receipt was taken, the requester's side ended, a block came, or a dataset was purged."""
         if stream.has_ended:
             raise PeerUnavailable("the requester ended the stream before its last receipt")
         stream.wake.clear()

@@ -79,6 +79,8 @@ class Purging:
         note = await self._context.notary.sign(purge)
         subject = dataset_subject(dataset_id)
         await self._context.journal.record(Step(Event.DATASET_PURGED, self._context.member_id, subject, note))
+        for wake in self._context.on_purge:
+            wake()
         return note
 
     async def _finish(self, dataset_id: bytes) -> tuple[int, Mined | None]:

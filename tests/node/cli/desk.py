@@ -70,10 +70,17 @@ def kiteline(*arguments: str, environment: Mapping[str, str] | None = None, cwd:
 
 
 def kiteline_on_a_terminal(
-    *arguments: str, columns: int = 110, environment: Mapping[str, str] | None = None, json_to_a_pipe: bool = False
+    *arguments: str,
+    columns: int = 110,
+    environment: Mapping[str, str] | None = None,
+    json_to_a_pipe: bool = False,
+    typed: str = "",
 ) -> Finished:
-    """Run the command on a pseudo-terminal. `json_to_a_pipe`: standard output alone is caught apart, as with `> file`."""
+    """Run the command on a pseudo-terminal. `json_to_a_pipe`: standard output alone is caught apart, as with `> file`; `typed`: what
+    waits in the keyboard's buffer for a question.
+    """
     master, slave = pty.openpty()
+    os.write(master, typed.encode())
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
         [*PROGRAM, *arguments],
@@ -108,13 +115,16 @@ class Desk:
         """Run a command for this department, as a script does."""
         return await asyncio.to_thread(kiteline, *arguments, environment=self._environment)
 
-    async def run_on_a_terminal(self, *arguments: str, columns: int = 110, json_to_a_pipe: bool = False) -> Finished:
+    async def run_on_a_terminal(
+        self, *arguments: str, columns: int = 110, json_to_a_pipe: bool = False, typed: str = ""
+    ) -> Finished:
         """Run a command for this department, as a person does."""
         return await asyncio.to_thread(
             kiteline_on_a_terminal,
             *arguments,
             columns=columns,
             json_to_a_pipe=json_to_a_pipe,
+            typed=typed,
             environment=self._environment,
         )
 

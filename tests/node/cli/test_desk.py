@@ -172,6 +172,33 @@ async def test_what_is_no_id_is_wrong_usage_and_nothing_is_asked(home: Path, wro
         assert at.world.calls == []
 
 
+async def test_a_purge_asks_for_the_datasets_id_and_says_what_went_and_what_stays(home: Path) -> None:
+    async with desk(home) as at:
+        _stock(at.world)
+        purge = ("purge", DATASET.hex()[:8], "--reason", "over")
+        for typed in ("y\n", DATASET.hex()[:11] + "\n", OTHER.hex() + "\n", "\x04"):
+            refused = await at.run_on_a_terminal(*purge, typed=typed)
+            assert refused.code not in {0, Exit.DEFECT}
+            assert at.world.office.purges == []
+        # Nobody can be asked.
+        for unasked in (purge, (*purge, "--json")):
+            assert (await at.run(*unasked)).code == Exit.USAGE
+        assert at.world.office.purges == []
+        for typed in (DATASET.hex()[:12], DATASET.hex()):
+            done = await at.run_on_a_terminal(*purge, typed=f"{typed}\n")
+            assert done.code == 0
+            text = " ".join(done.text.split())
+            assert "It cannot be undone." in text
+            assert "7 records with their keys, salts and key index: 4,096 bytes overwritten and deleted" in text
+            assert "age them out" in text
+        document = (await at.run(*purge, "--yes", "--json")).document
+        assert (document["state"], document["records"], document["tombstone"]) == ("purged", 7, "tombstone")
+        assert at.world.office.purges == [(DATASET, "over")] * 3
+        at.world.office.entries = [replace(at.world.office.entries[0], is_purged=True)]
+        assert "purged" in (await at.run_on_a_terminal("catalogue", columns=160)).text
+        assert (await at.run("catalogue", "--json")).document["entries"][0]["state"] == "purged"
+
+
 async def test_a_grant_is_shown_in_full_before_it_is_decided(home: Path) -> None:
     async with desk(home) as at:
         at.world.office.summaries = [_summary(GRANT)]

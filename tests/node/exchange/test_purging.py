@@ -29,7 +29,9 @@ from node.exchange.publishing import Offer
 from node.model.chain import GrantState, Role, SharingType
 from node.model.events import Event
 from node.model.grants import Terms
-from node.model.statements import Purge
+from node.model.lines import ZERO_DIGEST, Range
+from node.model.statements import Order, OrderKind, Purge
+from node.model.transfer import SegmentReceived
 from tests.audit.test_verifier_node import CONTRACT, BlockProofs
 from tests.support.exchange_checks import check_ledger_is_a_projection
 from tests.support.exchange_world import FIELDS, Node, World, batches_of, fetch, make_grant, make_records, publish
@@ -169,6 +171,40 @@ async def test_a_running_delivery_is_cut_and_no_key_follows(is_reachable: bool) 
     assert after[-1] == "ACCESS_REFUSED:DATASET_PURGED"
     assert requester.events()[-1] == "ACCESS_REFUSED:DATASET_PURGED"
     assert provider.ledger.provided.use(granted.grant_id).used == 1
+
+
+async def test_a_delivery_that_waits_for_a_receipt_is_cut_also_while_the_chain_is_down() -> None:
+    granted = await Granted().begin()
+    provider, requester = granted.provider, granted.requester
+    exchange = requester.context.peers.peer(provider.member_id).exchange()
+    order = Order(
+        order_id=b"\x01" * 16,
+        grant_id=granted.grant_id,
+        dataset_id=granted.dataset_id,
+        requester_id=requester.member_id,
+        provider_id=provider.member_id,
+        kind=OrderKind.BULK,
+        range=Range(0, RECORDS),
+        key_digest=ZERO_DIGEST,
+        time_ms=granted.world.clock(),
+    )
+    await exchange.send_order(await requester.context.notary.sign(order))
+    # Two deliveries may be without their keys; after the last segment of the second the provider waits.
+    messages = exchange.messages()
+    seen = 0
+    async for message in messages:
+        seen += isinstance(message, SegmentReceived)
+        if seen == 2 * provider.limits.delivery_segments:
+            break
+    granted.world.chain.is_reachable = False
+    with pytest.raises(ChainUnavailable):
+        await provider.granting.purge(granted.dataset_id, REASON)
+    # If nobody woke the stream it would end with PEER_UNAVAILABLE, when the receipt is missed.
+    with pytest.raises(DatasetPurged):
+        await anext(messages)
+    assert provider.events()[-1] == "ACCESS_REFUSED:DATASET_PURGED"
+    assert "KEYS_RELEASED" not in provider.events()
+    await exchange.close()
 
 
 async def _points() -> list[str]:

@@ -155,7 +155,7 @@ async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
     described = Description(DATASET, "villages", PROVIDER, "村", 2, SharingType.CONDITIONAL, "no", fields, 1)
     world.office.entries = [
         CatalogueEntry(on_chain, "民政局", described),
-        CatalogueEntry(on_chain, "民政局", None),
+        CatalogueEntry(on_chain, "民政局", None, is_purged=True),
         CatalogueEntry(on_chain, "other", None),
     ]
     asked = Request(GRANT, DATASET, REQUESTER, PROVIDER, ("no",), "match", 1_800_000_000, 9, 1)
@@ -194,6 +194,12 @@ async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
                 ("villages", 7, 2),
                 ("", 7, 2),
             ]
+            assert [one.state for one in entries] == [pb.DATASET_STATE_OFFERED, pb.DATASET_STATE_PURGED]
+            purged = call.PurgeDataset(pb.PurgeDatasetRequest(dataset_id=DATASET, reason="over"))
+            assert (purged.purge_note, purged.record_count, purged.destroyed_bytes) == (b"tombstone", 7, 4_096)
+            assert (purged.root, purged.transaction_hash) == (b"\x04" * 32, b"\x07" * 32)
+            with pytest.raises(StatementInvalid):
+                call.PurgeDataset(pb.PurgeDatasetRequest(dataset_id=b"short", reason="over"))
             assert entries[0].fields[0] == pb.Field(name="no", title="编号")
             assert entries[0].sharing_type == pb.SHARING_TYPE_CONDITIONAL
             wish = pb.RequestGrantRequest(
@@ -238,6 +244,7 @@ async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
 
     async with world.serving() as address:
         await asyncio.to_thread(ask, address)
+    assert world.office.purges == [(DATASET, "over")]
     assert world.office.offers[0].fields == fields
     assert world.office.wishes[0].fields == ("no",)
     assert world.office.decisions == [(GRANT, True, "", Terms((), 0, 5)), (GRANT, False, "over", Terms((), 0, 0))]

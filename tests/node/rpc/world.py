@@ -176,6 +176,7 @@ class MemoryOffice:
         self.offers: list[Offer] = []
         self.wishes: list[Wish] = []
         self.decisions: list[tuple[bytes, bool, str, Terms]] = []
+        self.purges: list[tuple[bytes, str]] = []
         self.published: list[bytes] | None = None
         self.entries: Sequence[CatalogueEntry] = ()
         self.summaries: Sequence[GrantSummary] = ()
@@ -202,6 +203,7 @@ class MemoryOffice:
             self.publication_ended.set()
 
     async def purge(self, dataset_id: bytes, reason: str) -> Purged:
+        self.purges.append((dataset_id, reason))
         purge = Purge(dataset_id, 7, b"\x04" * 32, reason, PROVIDER, 0)
         return Purged(purge, b"tombstone", 4_096, MINED.transaction_hash)
 
