@@ -11,11 +11,12 @@ from audit.checkpoint import log_id
 from audit.verifier import KnownKey, Trust
 from audit.verify import trust_text
 from node.app.admission import read_admission
+from node.app.networks import read_network_directory
 from node.app.settings import Settings
 from node.chain.account import read_account
 from node.chain.adapter import Chain, deploy_contracts, open_chain
-from node.chain.deployment import dump_deployment, load_deployment
-from node.chain.network import load_network
+from node.chain.deployment import Deployment, dump_deployment, load_deployment
+from node.chain.network import Network, load_network
 from node.errors import ConfigurationInvalid
 from node.exchange.context import audit_origin
 from node.exchange.tracing import grant_facts
@@ -67,20 +68,26 @@ class TrustDocument:
 
 def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> TrustDocument:
     """What the chain says, read by this department itself: every member's keys, and every block with an anchor."""
-    deployment = load_deployment(settings.contracts_file)
+    contracts = {load_deployment(settings.contracts_file).address("Anchors")}
     with governing(settings, passphrase, clock) as chain:
         chain.view.refresh()
         members = chain.view.members()
         grants = chain.view.grants()
         logs = [log_id(audit_origin(member.member_id)) for member in members]
-        blocks = frozenset(anchor.block.hash for log in logs for anchor in chain.view.anchors(log))
+        blocks = _anchoring_blocks(chain, logs)
+    for directory in settings.anchor_networks:
+        network, deployment = read_network_directory(directory)
+        contracts.add(deployment.address("Anchors"))
+        with _following(settings, passphrase, clock, network, deployment) as chain:
+            chain.view.refresh()
+            blocks |= _anchoring_blocks(chain, logs)
     keys = {
         member.member_id: tuple(
             KnownKey(epoch.signing_key.to_bytes(), epoch.since_time, epoch.compromised_since) for epoch in member.epochs
         )
         for member in members
     }
-    trust = Trust(keys, blocks, frozenset({deployment.address("Anchors")}))
+    trust = Trust(keys, frozenset(blocks), frozenset(contracts))
     return TrustDocument(
         trust_text(trust, map(grant_facts, grants), {member.member_id: member.name for member in members}),
         len(members),
@@ -91,9 +98,22 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
 @contextmanager
 def governing(settings: Settings, passphrase: bytes, clock: Clock) -> Iterator[Chain]:
     """The chain with stores of its own, so that a running node is not disturbed."""
-    account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
     network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)
-    chain = open_chain(network, deployment, settings.data_directory / "governance", account, clock=clock)
+    with _following(settings, passphrase, clock, network, deployment) as chain:
+        yield chain
+
+
+def _anchoring_blocks(chain: Chain, logs: Sequence[bytes]) -> set[bytes]:
+    return {anchor.block.hash for log in logs for anchor in chain.view.anchors(log)}
+
+
+@contextmanager
+def _following(
+    settings: Settings, passphrase: bytes, clock: Clock, network: Network, deployment: Deployment
+) -> Iterator[Chain]:
+    account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
+    place = settings.data_directory / "governance" / network.name
+    chain = open_chain(network, deployment, place, account, clock=clock)
     try:
         chain.check()
         chain.start()

@@ -25,6 +25,7 @@ from crypto.engine import Engine, load_engine
 from crypto.notes import NoteKey
 from crypto.packed import Packed
 from node.app.metrics import Metrics, Watched
+from node.app.networks import read_network_directory
 from node.app.settings import Settings
 from node.app.status import Status
 from node.chain.account import read_account
@@ -34,7 +35,7 @@ from node.chain.network import load_network
 from node.errors import ChainUnavailable, ConfigurationInvalid, NotAMember
 from node.exchange.anchoring import Anchoring
 from node.exchange.auditing import Auditing
-from node.exchange.context import Context, Limits, audit_origin
+from node.exchange.context import AnchorNetwork, Context, Limits, audit_origin
 from node.exchange.granting import Granting
 from node.exchange.journal import Step
 from node.exchange.ledger import LEDGER_LAYOUT, Ledger
@@ -60,7 +61,8 @@ from node.stores.sealed_dataset import DatasetMeans
 from node.stores.vault import DiskVaults
 
 ACCOUNT_FILE = "account.json"
-LOG, INDEX, LEDGER, DATASETS, VAULTS, WITNESSED = "log", "index", "ledger", "datasets", "received", "witnessed"
+LOG, INDEX, LEDGER, DATASETS, VAULTS = "log", "index", "ledger", "datasets", "received"
+WITNESSED, ANCHOR_NETWORKS = "witnessed", "anchor-networks"
 GIGABYTE = 1 << 30
 # Bulk work releases the interpreter lock in part only; more threads would wait for it and hold memory.
 WORKERS = 8
@@ -127,6 +129,7 @@ class Node:
         opened.callback(self._log.close)
         # After the log, whose lock keeps a second node on this directory from following the chain, or sending, with it.
         self._chain = self._open_chain(passphrase)
+        self._anchor_chains = self._open_anchor_chains(passphrase)
         self._head_file = HeadFile(settings.head_file)
         self._witnessed_heads: dict[str, HeadFile] = {}
         self._check_log(keys)
@@ -196,6 +199,31 @@ class Node:
         chain.start()
         return chain
 
+    def _open_anchor_chains(self, passphrase: bytes) -> dict[str, Chain]:
+        """The further networks that get the log's heads, by name; one that does not answer is followed once it does."""
+        settings, opened = self._settings, {load_network(self._settings.network_file).name: self._chain}
+        account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
+        for directory in settings.anchor_networks:
+            network, deployment = read_network_directory(directory)
+            if network.name in opened:
+                raise ConfigurationInvalid(
+                    f"audit.anchor_networks: two networks are called {network.name}", setting="audit.anchor_networks"
+                )
+            place = settings.data_directory / ANCHOR_NETWORKS / network.name
+            chain = open_chain(network, deployment, place, account, clock=self._clock)
+            self._opened.callback(chain.close)
+            try:
+                chain.check()
+                chain.view.refresh()
+            except ChainUnavailable:
+                self._logger.warning("chain_unavailable", endpoints=network.endpoints)
+            else:
+                if chain.view.member(settings.member_id) is None:
+                    raise NotAMember(f"this department is not on the network {network.name} yet")
+            chain.start()
+            opened[network.name] = chain
+        return dict(list(opened.items())[1:])
+
     def _check_log(self, keys: NodeKeys) -> None:
         """Compare the log with what it has said before: to anybody, and on the chain. Rather than fork it, do not start.
 
@@ -210,9 +238,10 @@ class Node:
         if head is not None:
             check_not_behind(tree, head.size, head.root, f"the head file {settings.head_file}")
             check_clock(self._clock(), head, settings.max_clock_skew_seconds)
-        anchor = self._chain.view.newest_anchor(log_id(audit_origin(settings.member_id)))
-        if anchor is not None:
-            check_not_behind(tree, anchor.size, anchor.root, "the chain")
+        for name, chain in {"the chain": self._chain, **self._anchor_chains}.items():
+            anchor = chain.view.newest_anchor(log_id(audit_origin(settings.member_id)))
+            if anchor is not None:
+                check_not_behind(tree, anchor.size, anchor.root, name)
 
     def _reflect(self, first: int, entries: Packed) -> None:
         """What every durable batch does before its callers go on."""
@@ -260,6 +289,10 @@ class Node:
             vaults=DiskVaults(data / VAULTS),
             answers=ProtoAnswers(),
             keep_head=self._head_file.keep,
+            anchor_networks=tuple(
+                AnchorNetwork(name, chain.view, chain.writer, chain.proofs)
+                for name, chain in self._anchor_chains.items()
+            ),
             limits=Limits(
                 delivery_segments=settings.delivery_segments,
                 max_clock_skew_seconds=settings.max_clock_skew_seconds,

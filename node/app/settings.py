@@ -52,6 +52,7 @@ class Settings:
         grace_seconds: how long calls may finish when the node stops.
         head_file: where the newest signed head of the audit log is kept; not in `data_directory`, nor in its backup.
         witnesses: members that are asked to cosign the log's heads.
+        anchor_networks: directories with the network.toml and contracts.toml of further networks that get the log's heads.
         cosignatures_needed: how many of them must have done so before a head is anchored.
         retention_days: how long log entries are kept here at least.
     """
@@ -79,6 +80,7 @@ class Settings:
     grace_seconds: int = 5
     witnesses: tuple[str, ...] = ()
     cosignatures_needed: int = 0
+    anchor_networks: tuple[Path, ...] = ()
     retention_days: int = MIN_RETENTION_DAYS
 
 
@@ -136,6 +138,7 @@ def dump(settings: Settings, directory: Path) -> str:
             "head_file": relative(settings.head_file),
             "witnesses": list(settings.witnesses),
             "cosignatures_needed": settings.cosignatures_needed,
+            "anchor_networks": [relative(path) for path in settings.anchor_networks],
             "retention_days": settings.retention_days,
         },
         "storage": {
@@ -254,6 +257,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
         head_file=audit.path("head_file"),
         witnesses=audit.texts("witnesses", _check_witness),
         cosignatures_needed=audit.integer("cosignatures_needed", 0, 99),
+        anchor_networks=audit.paths("anchor_networks"),
         retention_days=audit.integer("retention_days", MIN_RETENTION_DAYS, 36_500),
         metrics_listen=metrics.optional_address("listen"),
     )

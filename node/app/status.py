@@ -9,7 +9,8 @@ from importlib.metadata import version
 from audit.checkpoint import log_id
 from node.app.settings import Settings
 from node.exchange.context import Context, audit_origin
-from node.rpc.faces import NodeStatus
+from node.ports import ChainView
+from node.rpc.faces import AnchorNetworkStatus, NodeStatus
 
 
 class Status:
@@ -32,7 +33,10 @@ class Status:
 
     def anchored_size(self) -> int:
         """Entries of the log that the chain covers."""
-        anchor = self._context.view.newest_anchor(self._log_id)
+        return self._anchored_on(self._context.view)
+
+    def _anchored_on(self, view: ChainView) -> int:
+        anchor = view.newest_anchor(self._log_id)
         return anchor.size if anchor is not None else 0
 
     async def status(self) -> NodeStatus:
@@ -64,4 +68,8 @@ class Status:
             witnesses=settings.witnesses,
             cosignatures_needed=settings.cosignatures_needed,
             cosigned_by=self._cosigned_by(),
+            anchor_networks=tuple(
+                AnchorNetworkStatus(one.name, one.view.health().reachable, self._anchored_on(one.view))
+                for one in context.anchor_networks
+            ),
         )

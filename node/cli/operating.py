@@ -108,6 +108,10 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
             "witnesses": list(answer.witnesses),
             "cosignatures_needed": answer.cosignatures_needed,
             "cosigned_by": list(answer.cosigned_by),
+            "anchor_networks": [
+                {"name": one.name, "reachable": one.reachable, "anchored_entries": one.anchored_size}
+                for one in answer.anchor_networks
+            ],
         }
         reachable = ("reachable", "green") if answer.chain_reachable else ("no endpoint answers", "bold red")
         pending = f"{answer.pending_transactions} transactions pending"
@@ -119,6 +123,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 "log": f"{answer.log_size:,} entries, {answer.anchored_size:,} of them anchored",
                 "log root": answer.log_root.hex(),
                 **({"witnesses": _witnesses(answer)} if answer.witnesses else {}),
+                **{f"network {one.name}": _network(one) for one in answer.anchor_networks},
                 "chain": line(reachable, f", id {answer.chain_id}, block {answer.block_number:,}, {pending}"),
                 "offers": f"{answer.record_count:,} records in {answer.dataset_count:,} datasets",
             }
@@ -129,6 +134,11 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 "Deliveries go on under known grants for max_outage_seconds; start the chain, or mend `endpoints`."
             )
             raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _network(one: pb.AnchorNetwork) -> Text:
+    reachable = ("reachable", "green") if one.reachable else ("no endpoint answers", "bold red")
+    return line(reachable, f", {one.anchored_size:,} entries anchored")
 
 
 def _witnesses(answer: pb.GetStatusResponse) -> Text:

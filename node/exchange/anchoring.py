@@ -2,6 +2,9 @@
 
 Crash points: before the transaction is mined, the next turn signs a newer checkpoint; mined and not logged, the chain has an anchor whose
 note this node cannot show, and the next anchor covers everything that it covered.
+
+A head goes on the network of members and grants first, and is logged; then on the other networks, each by itself. One that is down keeps
+nobody waiting, and gets the newest head when it is back.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ from contextlib import suppress
 from audit.checkpoint import log_id
 from crypto.errors import Refusal
 from node.errors import ChainUnavailable
-from node.exchange.context import Context, audit_origin
+from node.exchange.context import AnchorNetwork, Context, audit_origin
 from node.exchange.heads import Cosigning, signed_head
 from node.exchange.journal import Step
 from node.exchange.notes import note_digest
 from node.model.chain import Mined
 from node.model.events import Event, member_subject
+
+_ELSEWHERE_SECONDS = 5.0  # for which a turn waits for the other networks; they go on meanwhile
 
 
 class Anchoring:
@@ -30,6 +35,7 @@ class Anchoring:
         self.cosigning = Cosigning(context)
         # The size at which nothing but our own entry about the last anchor is new.
         self._settled = 0
+        self._elsewhere: dict[str, asyncio.Task[None]] = {}  # by network: what is under way
 
     async def anchor_now(self) -> tuple[bytes, Mined]:
         """Anchor what the log has. If that is anchored already, gives the anchor there is.
@@ -43,6 +49,7 @@ class Anchoring:
             held = context.view.newest_anchor(self._log_id)
             note = context.ledger.checkpoint(held.note_digest) if held is not None else None
             if held is not None and note is not None and context.tree.size == self._settled:
+                await self._anchor_elsewhere()
                 return note, Mined(held.transaction_hash, held.block)
             note, head = await signed_head(context)
             note = await self.cosigning.cosigned(note, head)
@@ -52,6 +59,7 @@ class Anchoring:
             index = await context.journal.record(step)
             # Entries of others may have come in meanwhile; then the log is not settled.
             self._settled = index + 1 if index == head.size else 0
+            await self._anchor_elsewhere()
             return note, mined
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -63,8 +71,38 @@ class Anchoring:
             with suppress(Refusal):
                 await self._report_receipts()
             with suppress(Refusal):
-                if self._context.tree.size != self._settled:
+                if self._context.tree.size != self._settled or self._behind():
                     await self.anchor_now()
+        for task in self._elsewhere.values():
+            task.cancel()
+
+    def _behind(self) -> list[AnchorNetwork]:
+        """The other networks that do not have the newest head yet."""
+        newest = self._context.view.newest_anchor(self._log_id)
+        return [
+            network
+            for network in self._context.anchor_networks
+            if newest is not None
+            and ((held := network.view.newest_anchor(self._log_id)) is None or held.size < newest.size)
+        ]
+
+    async def _anchor_elsewhere(self) -> None:
+        for network in self._behind():
+            if network.name not in self._elsewhere:
+                task = asyncio.create_task(self._anchor_on(network))
+                self._elsewhere[network.name] = task
+                task.add_done_callback(lambda _, name=network.name: self._elsewhere.pop(name, None))  # type: ignore[misc]  # a default, not a parameter
+        if self._elsewhere:
+            await asyncio.wait(list(self._elsewhere.values()), timeout=_ELSEWHERE_SECONDS)
+
+    async def _anchor_on(self, network: AnchorNetwork) -> None:
+        """Put the head there that the first network has. What is refused is due again at the next turn; `status` shows who is behind."""
+        newest = self._context.view.newest_anchor(self._log_id)
+        if newest is not None:
+            with suppress(Refusal):
+                await asyncio.to_thread(
+                    network.writer.anchor, self._log_id, newest.size, newest.root, newest.note_digest
+                )
 
     async def _report_receipts(self) -> None:
         """Tell the chain how far the receipts of each grant that this node gave have come."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from audit.checkpoint import log_id
 from audit.entry import parse_entry
-from audit.verifier import Anchored, EntryRange, Evidence, KeyStatement, Proof
+from audit.verifier import MAX_ANCHORS, Anchored, EntryRange, Evidence, KeyStatement, Proof
 from crypto.errors import EncodingInvalid, Refusal
 from crypto.notes import parse_note
-from node.errors import EntryUnknown, NotAnAuditor, NotAnchored, RangeInvalid
+from node.errors import ChainMismatch, ChainUnavailable, EntryUnknown, NotAnAuditor, NotAnchored, RangeInvalid
 from node.exchange.context import Context, audit_origin
 from node.exchange.heads import signed_head
 from node.exchange.journal import Step
 from node.model.chain import Anchor, Member, Role
 from node.model.events import Event, check_subject, member_subject
-from node.ports import ChainProofs
+from node.ports import ChainProofs, ChainView
 
 MAX_RANGE_ENTRIES = 65_536
 MAX_RANGE_BYTES = 16 << 20  # of entries in one range file
@@ -61,13 +62,13 @@ class Auditing:
         if found is None:
             raise NotAnchored("no checkpoint that covers the entry is on the chain yet")
         anchor, note = found
-        chain = await asyncio.to_thread(self._proofs.receipt_proof, anchor)
+        anchored = await self._everywhere(anchor, note, index + 1)
         raw = await asyncio.to_thread(context.log.entry, index)
         return Evidence(
             index=index,
             entry=raw,
             path=tuple(context.tree.inclusion(index, anchor.size)),
-            proof=Proof(note, (Anchored(note, (), chain),), tuple(self._keys({*_names_under(note), *_signers(raw)}))),
+            proof=Proof(note, anchored, tuple(self._keys({*_signers(raw)}, note, anchored))),
         ).to_bytes()
 
     async def range_file(self, caller: Member, first: int, count: int, *, anchored: bool) -> bytes:
@@ -84,9 +85,9 @@ class Auditing:
         if found is None:
             raise NotAnchored("no checkpoint that covers the first entry is on the chain yet")
         anchor, note = self._covering(stop) or self._anchored()[-1]
-        chain = await asyncio.to_thread(self._proofs.receipt_proof, anchor)
         stop = min(stop, anchor.size)
-        return await asyncio.to_thread(self._range, first, stop, anchor.size, note, (Anchored(note, (), chain),))
+        anchored_at = await self._everywhere(anchor, note, stop)
+        return await asyncio.to_thread(self._range, first, stop, anchor.size, note, anchored_at)
 
     def _range(self, first: int, stop: int, size: int, note: bytes, anchored: tuple[Anchored, ...]) -> bytes:
         context, total = self._context, 0
@@ -97,13 +98,13 @@ class Auditing:
                 break
             entries.append(raw)
         stop = first + len(entries)
-        signers = {*_names_under(note)} | {name for raw in entries for name in _signers(raw)}
+        signers = {name for raw in entries for name in _signers(raw)}
         return EntryRange(
             first=first,
             entries=tuple(entries),
             left=tuple(context.tree.subtrees(0, first)),
             right=tuple(context.tree.subtrees(stop, size)),
-            proof=Proof(note, anchored, tuple(self._keys(signers))),
+            proof=Proof(note, anchored, tuple(self._keys(signers, note, anchored))),
         ).to_bytes()
 
     def _entries(self, subject: str, size: int) -> list[tuple[int, bytes, list[bytes]]]:
@@ -111,22 +112,41 @@ class Auditing:
         indices = [index for index in context.index.about(subject) if index < size]
         return [(index, context.log.entry(index), context.tree.inclusion(index, size)) for index in indices]
 
-    def _covering(self, size: int) -> tuple[Anchor, bytes] | None:
-        """The oldest anchor of at least `size` entries: the earlier the block, the more it proves about a key's time."""
-        return next((found for found in self._anchored() if found[0].size >= size), None)
+    async def _everywhere(self, anchor: Anchor, note: bytes, size: int) -> tuple[Anchored, ...]:
+        """The networks that have a head of at least `size` entries: the first one the head itself, others that or another. A network
+        that does not answer is left out, but for the first. Raises ChainUnavailable.
+        """
+        found = [Anchored(note, (), await asyncio.to_thread(self._proofs.receipt_proof, anchor))]
+        for network in self._context.anchor_networks[: MAX_ANCHORS - 1]:
+            other = self._covering(size, network.view)
+            if other is None:
+                continue
+            path: Sequence[bytes] = ()
+            if other[0].size != anchor.size:
+                sizes = sorted((other[0].size, anchor.size))
+                path = await asyncio.to_thread(self._context.tree.consistency, *sizes)
+            with suppress(ChainUnavailable, ChainMismatch):
+                statement = await asyncio.to_thread(network.proofs.receipt_proof, other[0])
+                found.append(Anchored(other[1], tuple(path), statement))
+        return tuple(found)
 
-    def _anchored(self) -> list[tuple[Anchor, bytes]]:
-        """Anchors whose checkpoint this node can show, oldest first."""
+    def _covering(self, size: int, view: ChainView | None = None) -> tuple[Anchor, bytes] | None:
+        """The oldest anchor of at least `size` entries: the earlier the block, the more it proves about a key's time."""
+        return next((found for found in self._anchored(view) if found[0].size >= size), None)
+
+    def _anchored(self, view: ChainView | None = None) -> list[tuple[Anchor, bytes]]:
+        """Anchors whose checkpoint this node can show, oldest first; on the first network, or another one."""
         shown = []
-        for anchor in self._context.view.anchors(self._log_id):
+        for anchor in (view or self._context.view).anchors(self._log_id):
             note = self._context.ledger.checkpoint(anchor.note_digest)
             if note is not None:
                 shown.append((anchor, note))
         return shown
 
-    def _keys(self, signers: set[str]) -> list[KeyStatement]:
-        """Every key of these members."""
-        members = [member for name in sorted(signers) if (member := self._context.view.member(name)) is not None]
+    def _keys(self, signers: set[str], note: bytes, anchored: Sequence[Anchored]) -> list[KeyStatement]:
+        """Every key of these members, and of those under the heads: this one, and its witnesses."""
+        names = signers.union(*(_names_under(head) for head in (note, *(one.checkpoint for one in anchored))))
+        members = [member for name in sorted(names) if (member := self._context.view.member(name)) is not None]
         return [
             KeyStatement(
                 member.member_id,

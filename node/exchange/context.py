@@ -21,7 +21,7 @@ from node.model.events import Event, dataset_subject
 from node.model.grants import GrantFacts, Terms, terms_of
 from node.model.statements import Decision, Description
 from node.model.transfer import Answer
-from node.ports import ChainView, ChainWriter, Clock, Datasets, Log, Peers, Random, Vault
+from node.ports import ChainProofs, ChainView, ChainWriter, Clock, Datasets, Log, Peers, Random, Vault
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,21 @@ class LogTree(Protocol):
 
 
 @dataclass(frozen=True)
+class AnchorNetwork:
+    """Another network that has this log's heads and nothing else: a city's or a province's chain beside the county's. `name`: as its
+    network file and evidence call it.
+    """
+
+    name: str
+    view: ChainView
+    writer: ChainWriter
+    proofs: ChainProofs
+
+
+@dataclass(frozen=True)
 class Context:
     """Shared by all use cases of one node. `vaults` gives the vault of a grant; `keep_head` makes a signed head of the audit log
-    durable outside its store.
+    durable outside its store; `anchor_networks` are those beside the one that has members and grants.
     """
 
     member_id: str
@@ -103,6 +115,7 @@ class Context:
     answers: AnswerCodec
     keep_head: KeepHead
     limits: Limits = field(default_factory=Limits)
+    anchor_networks: tuple[AnchorNetwork, ...] = ()
 
     @cached_property
     def notary(self) -> Notary:

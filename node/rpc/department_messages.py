@@ -15,6 +15,7 @@ from node.model.grants import Terms
 from node.model.lines import FieldDescription
 from node.model.results import CatalogueEntry, FetchProgress, GrantSummary
 from node.rpc import shapes
+from node.rpc.faces import NodeStatus
 
 _SHARING: Mapping[SharingType, pb.SharingType] = {
     SharingType.UNCONDITIONAL: pb.SHARING_TYPE_UNCONDITIONAL,
@@ -148,3 +149,9 @@ def trail(found: Trail) -> pb.GetTrailResponse:
         ],
         findings=[pb.TrailFinding(kind=one.kind.value, says=one.says) for one in found.findings],
     )
+
+
+def status(value: NodeStatus) -> pb.GetStatusResponse:
+    """What a node says of itself."""
+    networks = [pb.AnchorNetwork(**vars(one)) for one in value.anchor_networks]
+    return pb.GetStatusResponse(**{**vars(value), "anchor_networks": networks})

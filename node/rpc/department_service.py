@@ -122,7 +122,7 @@ class DepartmentService:
 
     async def get_status(self, _request: pb.GetStatusRequest, _: None) -> pb.GetStatusResponse:
         """GetStatus."""
-        return pb.GetStatusResponse(**vars(await self.node.status()))
+        return messages.status(await self.node.status())
 
     async def get_trail(self, request: pb.GetTrailRequest, _: None) -> pb.GetTrailResponse:
         """GetTrail."""

@@ -130,6 +130,15 @@ class AnchoringFace(Protocol):
 
 
 @dataclass(frozen=True)
+class AnchorNetworkStatus:
+    """A further network that gets the log's heads (proto `AnchorNetwork`)."""
+
+    name: str
+    reachable: bool
+    anchored_size: int
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """What a node says of itself (proto `GetStatusResponse`)."""
 
@@ -151,6 +160,7 @@ class NodeStatus:
     witnesses: tuple[str, ...]
     cosignatures_needed: int
     cosigned_by: tuple[str, ...]
+    anchor_networks: tuple[AnchorNetworkStatus, ...]
 
 
 class StatusFace(Protocol):

@@ -38,7 +38,8 @@ ENGINE = load_engine()
 class BlockProofs:
     """A port ChainProofs over a chain in memory: the block of an anchor holds its event among others'."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: str = "memory") -> None:
+        self.network = network
         self.blocks: set[bytes] = set()
 
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
@@ -48,7 +49,7 @@ class BlockProofs:
         receipts = [encode_receipt([other_log(1)]), encode_receipt([other_log(2), log], kind=2), encode_receipt([])]
         block = make_block(receipts, anchor.block.number, anchor.block.time)
         self.blocks.add(block.hash)
-        return ChainStatement("memory", 1337, CONTRACT, anchor.block.number, block.header, 1, block.path(1))
+        return ChainStatement(self.network, 1337, CONTRACT, anchor.block.number, block.header, 1, block.path(1))
 
 
 class Walk:

@@ -28,7 +28,7 @@ PATHS = [
     ("chain", "contracts_file"),
     ("audit", "head_file"),
 ]
-LISTS = [("node", "client_certificates"), ("audit", "witnesses")]
+LISTS = [("node", "client_certificates"), ("audit", "witnesses"), ("audit", "anchor_networks")]
 OPTIONAL = [("node", "engine"), ("metrics", "listen")]
 # Bounded by how many witnesses there are.
 COUNTS = [("audit", "cosignatures_needed")]
@@ -48,6 +48,7 @@ def complete(home: Path) -> Settings:
         contracts_file=home / "contracts.toml",
         head_file=home / "audit.head",
         witnesses=("113707000042591160",),
+        anchor_networks=(home / "networks" / "city",),
         client_certificates=(home / "keys" / "client.cert.pem",),
         metrics_listen="127.0.0.1:7901",
         engine="openssl",

@@ -49,7 +49,7 @@ from node.model.transfer import (
 from node.rpc.audit_service import AuditService
 from node.rpc.certificates import TLSIdentity, to_der
 from node.rpc.department_service import DepartmentService
-from node.rpc.faces import NodeStatus
+from node.rpc.faces import AnchorNetworkStatus, NodeStatus
 from node.rpc.gate import Gate
 from node.rpc.identity import Identities
 from node.rpc.peer_service import PeerService
@@ -271,6 +271,7 @@ class MemoryOffice:
             witnesses=(REQUESTER,),
             cosignatures_needed=1,
             cosigned_by=(),
+            anchor_networks=(AnchorNetworkStatus("city", reachable=True, anchored_size=3),),
         )
 
 
