@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from audit.errors import DiskFull
 from audit.log import AuditLog
-from crypto.engine import load_engine
+from crypto.engine import Engine, load_engine
 from crypto.errors import Refusal
 
 MAP_BYTES = 64 << 20
@@ -36,10 +36,16 @@ def content(thread: int, number: int) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Write; 0 when every entry was acknowledged."""
-    directory, mode, *rest, engine_name = arguments
+    """See the module."""
+    *rest, name = arguments
+    return work(rest, load_engine(name))
+
+
+def work(arguments: list[str], engine: Engine) -> int:
+    """Write, as the arguments before the engine say; 0 when every entry was acknowledged."""
+    directory, mode, *rest = arguments
     threads, each, epoch_leaves, first = map(int, rest)
-    path, engine = Path(directory), load_engine(engine_name)
+    path = Path(directory)
     opened = partial(AuditLog.open, path, engine, map_bytes=MAP_BYTES)
     if mode == "create":
         opened = partial(AuditLog.create, path, ORIGIN, engine, map_bytes=MAP_BYTES, epoch_leaves=epoch_leaves)
