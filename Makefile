@@ -55,8 +55,8 @@ gen: setup-dev  ## write generated code, contract artifacts and the table of rea
 bench: setup-dev  ## measure, and write docs/benchmarks.md (ONLY=subject prints one table)
 	@$(BIN)/python -m scripts.bench $(if $(ONLY),--only $(ONLY))
 
-bench-log: setup-dev  ## measure the log alone, and Tessera beside it
-	@$(BIN)/python -m scripts.bench_log
+bench-log: setup-dev  ## measure the log alone, and Tessera beside it (ARGS="--only subject" prints one table)
+	@$(BIN)/python -m scripts.bench_log $(ARGS)
 
 lock: setup-dev  ## write the lock files anew
 	@$(BIN)/python scripts/lock.py

@@ -262,9 +262,9 @@ class AuditLog:
         refuse(submissions, told)
 
 
-def _pack(entries: Packed) -> bytes:
-    offsets = entries.offsets.astype(">u4").tobytes()
-    return _HEAD.pack(SEGMENT_VERSION, len(entries)) + offsets + entries.data
+def _pack(entries: Packed) -> tuple[bytes, bytes, bytes]:
+    """The parts of a segment; the entries are what they came as."""
+    return _HEAD.pack(SEGMENT_VERSION, len(entries)), entries.offsets.astype(">u4").tobytes(), entries.data
 
 
 def _unpack(blob: bytes, count: int) -> Packed:

@@ -45,7 +45,10 @@ _MAPPED_BYTES = 64 << 20  # that reading may have mapped
 _KEY = struct.Struct(">Q")
 _COUNT = struct.Struct(">I")
 
-Append = tuple[bytes, bytes]  # leaf hashes, n × 32 bytes; segment
+Segment = (
+    bytes | Sequence[bytes]
+)  # whole, or in parts that are laid end to end where it is written, which saves a copy of all of it
+Append = tuple[bytes, Segment]  # leaf hashes, n × 32 bytes; segment
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class TreeStore:
         read = self._nodes.reader(rows)
         return [read(*node) for node in range_nodes(start, stop)]
 
-    def append(self, leaf_hashes: bytes, segment: bytes) -> int:
+    def append(self, leaf_hashes: bytes, segment: Segment) -> int:
         """Append one segment and the hashes of its leaves, durable on return; gives the first leaf's index."""
         return self.append_many([(leaf_hashes, segment)])
 
@@ -304,7 +307,9 @@ class TreeStore:
         at = self.size
         for leaf_hashes, segment in prepared.appends:
             count = len(leaf_hashes) // HASH_SIZE
-            transaction.put(_KEY.pack(at), _COUNT.pack(count) + segment, db=epoch.segments, append=True)
+            parts = (segment,) if isinstance(segment, bytes) else segment
+            value = b"".join((_COUNT.pack(count), *parts))
+            transaction.put(_KEY.pack(at), value, db=epoch.segments, append=True)
             at += count
         for tile in prepared.full:
             transaction.put(_KEY.pack(tile.index), tile.nodes, db=epoch.tiles[tile.level], append=True)

@@ -70,6 +70,15 @@ class Packed:
         for start, stop in pairwise(bounds):
             yield data[start:stop]
 
+    def pieces(self, size: int) -> Iterator[Packed]:
+        """The batch in order, as batches of items of `size` bytes together at most; an item that is larger stands alone."""
+        start = 0
+        while start < len(self):
+            bound = int(self.offsets[start]) + size
+            stop = max(start + 1, int(np.searchsorted(self.offsets, np.uint64(bound), side="right")) - 1)
+            yield self if (start, stop) == (0, len(self)) else self.slice(start, stop)
+            start = stop
+
     def slice(self, start: int, stop: int) -> Packed:
         """Items start to stop (exclusive) as a batch of their own."""
         if not 0 <= start <= stop <= len(self):

@@ -73,12 +73,12 @@ class MultibufferEngine:
         outputs = _rows(digests)
         # The arrays stay alive in this frame, so plain addresses do: an object for each costs more than the hashing of 16 short messages.
         message, length, output = pointers.ctypes.data, lengths.ctypes.data, outputs.ctypes.data
-        digest, status = self._library.mbx_sm3_msg_digest_mb16, 0
-        for at in range(0, count, STREAM_LANES):
-            status |= digest(
-                message + at * pointers.itemsize, length + at * lengths.itemsize, output + at * outputs.itemsize
-            )
-        if status:
+        groups = [
+            range(first, first + count * size, STREAM_LANES * size)
+            for first, size in ((message, pointers.itemsize), (length, lengths.itemsize), (output, outputs.itemsize))
+        ]
+        # A loop written out costs a tenth more. The first group that fails ends it.
+        if any(map(self._library.mbx_sm3_msg_digest_mb16, *groups)):
             raise EngineUnavailable("the multi-buffer library could not compute SM3")
         return digests[:count].tobytes()
 

@@ -2,8 +2,8 @@
 
     python -m tests.audit.kills COUNT SEED ENGINE
 
-kills a writer COUNT times, each time after a number of acknowledged entries that is drawn with the seed, checks the whole log after each, and
-prints a summary as JSON.
+kills a writer COUNT times, each time a moment after so many acknowledged entries, both drawn with the seed, checks the whole log after each,
+and prints a summary as JSON; 1 where an acknowledged entry was lost.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit.errors import StoreAbsent
 from audit.log import AuditLog
+from audit.store import TreeStore
 from crypto.engine import Engine, load_engine
 from crypto.merkle import SM3_TREE, merkle_levels, verify_consistency, verify_inclusion
 from crypto.packed import Packed
@@ -29,6 +31,7 @@ WRITER = "tests.audit.writer_process"
 EPOCH_LEAVES = 4
 ENDLESS = 1_000_000  # entries, of a writer that is to be killed
 _AFTER = b"an entry after the fault"
+_MOMENT_SECONDS = 0.003  # at most, from the last acknowledgement that is waited for to the kill: some commits long
 _LONG = 2_000  # entries; a log that has more is left, so that checking all of it stays quick
 
 Name = tuple[int, int]  # thread, number
@@ -79,11 +82,12 @@ def run(writers: Forks, arguments: Sequence[str], tracing: Sequence[str] | None 
         return Outcome.of(*child.end())
 
 
-def run_and_kill(writers: Forks, arguments: Sequence[str], acknowledged: int) -> Outcome:
-    """Kill a writer as soon as it has acknowledged so many entries; it may be anywhere in what follows."""
+def run_and_kill(writers: Forks, arguments: Sequence[str], acknowledged: int, moment_seconds: float) -> Outcome:
+    """Kill a writer so long after it has acknowledged so many entries; it may be anywhere in what follows."""
     with writers.start(arguments) as child:
         child.begin()
         lines = [child.output.readline() for _ in range(acknowledged)]
+        time.sleep(moment_seconds)
         child.kill()
         code, rest, errors = child.end()
     return Outcome.of(code, "".join(lines) + rest, errors)
@@ -139,16 +143,17 @@ def _check_tree(log: AuditLog, engine: Engine, entries: Sequence[bytes]) -> None
 
 
 def kill_at_random(writers: Forks, path: Path, engine: Engine, count: int, seed: int) -> dict[str, int]:
-    """Kill a writer `count` times, mostly on a log that earlier ones were killed at. Raises AssertionError at the first fault.
+    """Kill a writer `count` times, mostly on a log that earlier ones were killed at. Raises AssertionError at any fault but a
+    loss, which is counted.
 
     Returns:
-        Totals: kills, logs, entries that were acknowledged, entries found, and epochs of the logs.
+        Totals: kills, logs, entries that were acknowledged, those of them that were lost, entries found, and epochs of the logs.
     """
     drawn = random.Random(seed)
-    totals = dict.fromkeys(("kills", "logs", "acknowledged", "entries", "epochs"), 0)
-    log, promised, written = path, dict[Name, int](), 0
+    totals = dict.fromkeys(("kills", "logs", "acknowledged", "lost", "entries", "epochs"), 0)
+    log, promised, written, is_new = path, dict[Name, int](), 0, True
     for turn in range(count):
-        if turn == 0 or written > _LONG:
+        if is_new:
             log, promised, written = path / f"log-{turn}", {}, 0
             totals["logs"] += 1
         threads, epoch_leaves = drawn.choice([1, 2, 8, 24]), drawn.choice([16, 64, 300])
@@ -157,18 +162,33 @@ def kill_at_random(writers: Forks, path: Path, engine: Engine, count: int, seed:
         arguments = writer(
             log, mode, threads=threads, each=ENDLESS, epoch_leaves=epoch_leaves, first=first, engine=engine.name
         )
-        outcome = run_and_kill(writers, arguments, drawn.randint(1, 80))
+        outcome = run_and_kill(writers, arguments, drawn.randint(1, 80), drawn.uniform(0, _MOMENT_SECONDS))
         assert outcome.code == -signal.SIGKILL, f"the writer ended by itself with {outcome.code}: {outcome.stopped}"
         assert not outcome.stopped
         assert not promised.keys() & outcome.acknowledged.keys()
         promised |= outcome.acknowledged
-        found = len(check_log(log, engine, promised))
         totals["kills"] += 1
         totals["acknowledged"] += len(outcome.acknowledged)
+        lost = count_lost(log, engine, promised)
+        totals["lost"] += lost
+        found = written if lost else len(check_log(log, engine, promised))
         totals["entries"] += found - written
-        written = found
+        written, is_new = found, bool(lost) or found > _LONG
     totals["epochs"] = sum(1 for _ in path.glob("log-*/epochs/[0-9]*"))
     return totals
+
+
+def count_lost(path: Path, engine: Engine, promised: dict[Name, int]) -> int:
+    """How many of the entries that were acknowledged do not stand at their index."""
+    try:
+        store = TreeStore.open(path, engine, read_only=True, map_bytes=MAP_BYTES)
+    except StoreAbsent:
+        return len(promised)
+    try:
+        entries = list(AuditLog.reader(store))
+    finally:
+        store.close()
+    return sum(entries[index : index + 1] != [content(*name)] for name, index in promised.items())
 
 
 def main(arguments: list[str]) -> int:
@@ -177,7 +197,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory, Forks(WRITER) as writers:
         totals = kill_at_random(writers, Path(directory), load_engine(name), int(count), int(seed))
     sys.stdout.write(json.dumps(totals) + "\n")
-    return 0
+    return 1 if totals["lost"] else 0
 
 
 if __name__ == "__main__":

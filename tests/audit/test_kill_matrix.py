@@ -20,9 +20,10 @@ import pytest
 
 from audit.log import AuditLog
 from crypto.engine import Engine
+from crypto.packed import Packed
 from tests.audit.forks import Forks
-from tests.audit.kills import EPOCH_LEAVES, WRITER, Outcome, check_log, kill_at_random, run, writer
-from tests.audit.writer_process import MAP_BYTES, ORIGIN
+from tests.audit.kills import EPOCH_LEAVES, WRITER, Outcome, check_log, count_lost, kill_at_random, run, writer
+from tests.audit.writer_process import MAP_BYTES, ORIGIN, content
 
 pytestmark = pytest.mark.process
 
@@ -237,8 +238,18 @@ def test_a_batch_costs_one_sync(writers: Forks, tmp_path: Path) -> None:
     assert outcome.commits < 240
 
 
+def test_an_entry_that_is_gone_is_counted_as_lost(tmp_path: Path, engine: Engine) -> None:
+    """Otherwise the zero that the kills end with would say nothing."""
+    log = tmp_path / "log"
+    assert count_lost(log, engine, {(1, 0): 0}) == 1
+    with AuditLog.create(log, ORIGIN, engine, map_bytes=MAP_BYTES) as opened:
+        opened.append_many(Packed.of([content(1, 0), content(1, 1)]))
+    assert count_lost(log, engine, {(1, 0): 0, (1, 1): 1}) == 0
+    assert count_lost(log, engine, {(1, 0): 0, (1, 1): 0, (1, 2): 2}) == 2
+
+
 def test_fifty_kills_at_random_lose_nothing(writers: Forks, tmp_path: Path, engine: Engine) -> None:
     totals = kill_at_random(writers, tmp_path, engine, 50, seed=20_261_124)
-    assert totals["kills"] == 50
+    assert (totals["kills"], totals["lost"]) == (50, 0)
     assert totals["entries"] >= totals["acknowledged"] >= 50
     assert totals["epochs"] > totals["logs"]

@@ -302,6 +302,13 @@ def test_entries_are_hashed_as_leaves(name: str) -> None:
     assert entry_leaves(engine, Packed.of(entries)) == b"".join(SM3_TREE.leaf(entry) for entry in entries)
 
 
+def test_entries_of_more_than_one_piece_are_hashed_whole() -> None:
+    entries = [number.to_bytes(4, "big") * (1 + number % 400) for number in range(2_000)]
+    assert sum(map(len, entries)) > 2 * 524_288
+    hashed = entry_leaves(fastest_engine(), Packed.of(entries))
+    assert hashed == b"".join(SM3_TREE.leaf(entry) for entry in entries)
+
+
 def test_a_level_larger_than_one_call_is_hashed_whole() -> None:
     engine = fastest_engine()
     leaves = b"".join(i.to_bytes(32, "big") for i in range(2 * 65_536 + 4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,6 +35,16 @@ def test_a_slice_is_a_batch_of_its_own(given_items: list[bytes], data: st.DataOb
 def test_a_slice_beyond_the_batch_is_refused(span: tuple[int, int]) -> None:
     with pytest.raises(IndexError):
         Packed.of([b"a", b"b", b"c"]).slice(*span)
+
+
+@given(items, st.integers(1, 60))
+def test_pieces_are_the_batch_in_order_and_as_long_as_they_may_be(given_items: list[bytes], size: int) -> None:
+    pieces = [list(piece) for piece in Packed.of(given_items).pieces(size)]
+    assert [item for piece in pieces for item in piece] == given_items
+    for piece, after in pairwise([*pieces, []]):
+        total = sum(map(len, piece))
+        assert total <= size or len(piece) == 1
+        assert not after or total + len(after[0]) > size
 
 
 @pytest.mark.parametrize("index", [-1, 3])
