@@ -6,13 +6,12 @@ What is opened is pushed on one stack, so that a failure half-way through the st
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
@@ -26,6 +25,7 @@ from crypto.notes import NoteKey
 from crypto.packed import Packed
 from node.app.metrics import Metrics, Watched
 from node.app.networks import read_network_directory
+from node.app.process import bound_arenas, calm_collector
 from node.app.settings import Settings
 from node.app.status import Status
 from node.chain.account import read_account
@@ -67,7 +67,6 @@ GIGABYTE = 1 << 30
 # Bulk work releases the interpreter lock in part only; more threads would wait for it and hold memory.
 WORKERS = 8
 _LAST_ANCHOR_SECONDS = 15.0  # at shutdown
-_M_ARENA_MAX = -8  # of glibc's mallopt
 
 Clock = Callable[[], int]
 Random = Callable[[int], bytes]
@@ -76,7 +75,8 @@ Logger = structlog.typing.FilteringBoundLogger
 
 def run_node(settings: Settings, passphrase: bytes, logger: Logger, *, clock: Clock, random: Random) -> None:
     """Serve until SIGTERM or SIGINT. Raises the refusal that keeps the node from starting."""
-    _bound_arenas()
+    bound_arenas()
+    calm_collector()
     asyncio.run(_serve(settings, passphrase, logger, clock, random))
 
 
@@ -343,12 +343,6 @@ async def _ended(task: asyncio.Task[None]) -> None:
     """End a task that nobody waits for any more."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _bound_arenas() -> None:
-    """Let glibc keep two arenas instead of eight a core: each holds on to the largest batch that its threads ever had."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _certificate(path: Path) -> bytes:

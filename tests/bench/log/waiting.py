@@ -21,6 +21,7 @@ import numpy as np
 
 from audit.log import AuditLog
 from crypto.engine import load_engine
+from node.app.process import calm_collector
 from tests.bench.log.appending import ENTRY_BYTES, ORIGIN
 from tests.bench.raw_lmdb import raw_environment
 
@@ -30,6 +31,7 @@ Seconds = list[list[float]]  # of each caller, one after another
 def main(arguments: list[str]) -> int:
     """Measure."""
     directory, name, *numbers, way = arguments
+    calm_collector()  # as a node does
     callers, each = map(int, numbers)
     path = Path(directory) / "log"
     entries = [np.random.default_rng(seed=number).bytes(ENTRY_BYTES) for number in range(callers)]

@@ -91,7 +91,7 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetConsistency(self, request, context):
-        """Proves that the log of one size is a prefix of another. Reasons: NOT_AN_AUDITOR, RANGE_INVALID.
+        """Proves that the log of one size is a prefix of another. Any active member may call. Reasons: NOT_AN_AUDITOR, RANGE_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
