@@ -156,8 +156,8 @@ def test_a_client_from_the_proto_files_alone_fetches_and_verifies_records(
     assert all(step["proven"] and step["outcome"] == "ok" for step in steps)
     assert [step["sequence"] for step in steps if step["event"] == "RECEIPT_RECEIVED"] == [1, 2, 3]
     assert len(trail["findings"]) == 3 * len(keys)
-    assert all(finding.startswith(CIVIL_AFFAIRS.member_id) for finding in trail["findings"])
-    assert all("the other side has no" in finding for finding in trail["findings"])
+    assert all(finding["says"].startswith(CIVIL_AFFAIRS.member_id) for finding in trail["findings"])
+    assert all("the other side has no" in finding["says"] for finding in trail["findings"])
 
 
 @pytest.mark.parametrize(
