@@ -169,6 +169,7 @@ class Granting:
             expiry_seconds=terms.expiry_seconds if terms else None,
             quota=terms.quota if terms else None,
             reason=reason or None,
+            provider_id=self._context.member_id,
             time_ms=now_ms,
         )
         decision_note = await self._context.notary.sign(decision)
@@ -188,7 +189,9 @@ class Granting:
             raise GrantNotApproved(f"the grant is {grant.state.value}", state=grant.state.value)
         note = self._context.ledger.revocation(grant_id)
         if note is None:
-            note = await self._context.notary.sign(Revocation(grant_id, reason, self._context.clock()))
+            note = await self._context.notary.sign(
+                Revocation(grant_id, reason, self._context.member_id, self._context.clock())
+            )
             await self._context.journal.record(
                 Step(Event.GRANT_REVOKED, self._context.member_id, grant_subject(grant_id), note)
             )

@@ -136,6 +136,7 @@ class Decision(Statement):
     expiry_seconds: Annotated[int | None, Line("expiry", optional(SECONDS))]
     quota: Annotated[int | None, Line("quota", optional(QUOTA))]
     reason: Annotated[str | None, Line("reason", optional(TEXT))]
+    provider_id: Annotated[str, Line("provider", MEMBER)]
     time_ms: Annotated[int, Line("time", TIME)]
 
     def __post_init__(self) -> None:
@@ -153,6 +154,7 @@ class Revocation(Statement):
     TYPE: ClassVar[str] = "revocation"
     grant_id: Annotated[bytes, Line("grant", DIGEST)]
     reason: Annotated[str, Line("reason", TEXT)]
+    provider_id: Annotated[str, Line("provider", MEMBER)]
     time_ms: Annotated[int, Line("time", TIME)]
 
 

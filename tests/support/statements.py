@@ -80,10 +80,13 @@ approvals = st.builds(
     expiries,
     quotas,
     st.one_of(st.none(), texts),
+    members,
     times,
 )
-denials = st.builds(Decision, digests, digests, st.just(Outcome.DENIED), st.none(), st.none(), st.none(), texts, times)
-revocations = st.builds(Revocation, digests, texts, times)
+denials = st.builds(
+    Decision, digests, digests, st.just(Outcome.DENIED), st.none(), st.none(), st.none(), texts, members, times
+)
+revocations = st.builds(Revocation, digests, texts, members, times)
 bulk_orders = st.builds(
     Order,
     order_ids,

@@ -27,6 +27,7 @@ from node.model.statements import (
 )
 from tests.support.statements import member_id, statements
 
+PROVIDER = member_id(1)
 GRANT = bytes(range(32))
 RECEIPT = Receipt(GRANT, bytes(16), 3, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, member_id(1), 1_795_482_123_004)
 TEXT = f"""kiteline/receipt/v1
@@ -67,7 +68,7 @@ def test_a_description_reads_as_documented() -> None:
 
 
 def test_a_denial_states_no_terms() -> None:
-    denial = Decision(GRANT, b"\x01" * 32, Outcome.DENIED, None, None, None, "no legal basis", 0)
+    denial = Decision(GRANT, b"\x01" * 32, Outcome.DENIED, None, None, None, "no legal basis", PROVIDER, 0)
     assert "outcome denied\nfields -\nexpiry -\nquota -\nreason no legal basis\n" in denial.to_text()
 
 
@@ -154,7 +155,7 @@ def test_a_wrong_check_character_is_refused() -> None:
 @pytest.mark.parametrize("text", ["", " a", "a ", "a\nb", "a\u2028b", "a\x7fb", "\u202eevil", "x" * 1001, "a\ud800"])
 def test_a_text_that_could_mislead_is_not_written(text: str) -> None:
     with pytest.raises(StatementInvalid):
-        Revocation(GRANT, text, 0).to_text()
+        Revocation(GRANT, text, PROVIDER, 0).to_text()
 
 
 @pytest.mark.parametrize("name", ["*", "-", "", "a\tb", " a"])
@@ -178,9 +179,9 @@ def test_contradictions_are_refused() -> None:
     with pytest.raises(StatementInvalid):
         replace(RECEIPT, previous_digest=ZERO_DIGEST)
     with pytest.raises(StatementInvalid):
-        Decision(GRANT, GRANT, Outcome.APPROVED, (), None, 1, None, 0)
+        Decision(GRANT, GRANT, Outcome.APPROVED, (), None, 1, None, PROVIDER, 0)
     with pytest.raises(StatementInvalid):
-        Decision(GRANT, GRANT, Outcome.DENIED, None, None, None, None, 0)
+        Decision(GRANT, GRANT, Outcome.DENIED, None, None, None, None, PROVIDER, 0)
     with pytest.raises(StatementInvalid):
         Range(5, 5)
 
