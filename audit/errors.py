@@ -63,8 +63,8 @@ class StoreBehind(AuditError):
     reason = "STORE_BEHIND"
     seen_by = "operator, auditor"
     remedy = (
-        "Restore a newer backup; if there is none, keep the disk and tell the authority: appending here would"
-        " fork the log before everyone's eyes."
+        "Restore a newer backup, or an auditor's mirror of this log; if none has as many entries, keep the disk and"
+        " tell the authority: appending here would fork the log before everyone's eyes."
     )
 
 
