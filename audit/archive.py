@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audit.check import Check, Expected, Progress
-from audit.copies import emptied, head_of, hot_copy, is_same, is_sealed, plain_copy, put, verified
+from audit.copies import check_formats, emptied, head_of, hot_copy, is_same, is_sealed, plain_copy, put, verified
 from audit.entry import format_time, parse_entry
 from audit.environment import WriterLock, open_environment, writing
 from audit.epoch import ARCHIVED, SEALED, TILE_LEVELS
@@ -76,6 +76,7 @@ class Archive:
             CopyInvalid: the copy or the stub does not verify; the store is as it was.
             DiskFull: likewise.
             StoreLocked: another archiving of this log is under way.
+            StoreAbsent, StoreVersion, StoreDamaged: the log cannot be read.
         """
         with self._locked() as expected:
             file, head = self._full_epoch(number)
@@ -104,7 +105,7 @@ class Archive:
         Raises:
             ArchiveRefused: the epoch is not archived, or what lies in the archive is another one.
             StoreAbsent: it is not in the archive.
-            CopyInvalid, DiskFull, StoreLocked: as `put_away`.
+            CopyInvalid, DiskFull, StoreLocked, StoreVersion, StoreDamaged: as `put_away`.
         """
         with self._locked() as expected:
             file, head = self._full_epoch(number)
@@ -168,6 +169,7 @@ class Archive:
             lock = WriterLock(self._path / "archive.lock")
         try:
             self._tidy()
+            check_formats(epoch_files(self._path), growing=True)
             file = self._expected.checkpoint
             yield replace(self._expected, note=None if file is None else read_whole(file))
         finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from audit.check import Check, Expected, KnownHead, Progress
 from audit.checkpoint import Checkpoint
-from audit.copies import OPEN, emptied, head_of, hot_copy, is_same, is_sealed, plain_copy, put, verified
+from audit.copies import OPEN, check_formats, emptied, head_of, hot_copy, is_same, is_sealed, plain_copy, put, verified
 from audit.environment import WriterLock
 from audit.epoch import SEALED
 from audit.errors import CopyInvalid, StoreExists
@@ -65,12 +65,13 @@ def back_up(  # noqa: PLR0913 - from where, to where, against what, and how
     Raises:
         CopyInvalid: the copy does not verify, or does not go on from the backup that is there; that one is as it was.
         DiskFull: likewise.
-        StoreAbsent, StoreDamaged: the log, or the backup that is there, cannot be read.
+        StoreAbsent, StoreVersion, StoreDamaged: the log, or the backup that is there, cannot be read.
         StoreLocked: another backup to this directory is under way.
     """
     # The signed head first: the writer may sign a newer one as soon as the log has been looked at.
     note = _note_of(expected)
     sources = epoch_files(path)
+    check_formats(sources, growing=True, map_bytes=map_bytes)
     make_directory(to)
     with disk_errors(to):
         lock = WriterLock(to / "lock")
@@ -105,9 +106,11 @@ def restore(
     Raises:
         StoreExists: the directory is not empty.
         StoreAbsent: there is no backup.
+        StoreVersion, StoreDamaged: it is of another format, or cannot be read.
         CopyInvalid, DiskFull: nothing was put anywhere.
     """
     sources = epoch_files(origin)
+    check_formats(sources)
     with disk_errors(to):
         if to.exists() and any(to.iterdir()):
             raise StoreExists(f"{to} is not empty", path=to)

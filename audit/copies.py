@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -15,11 +15,11 @@ import lmdb
 from audit.check import Check
 from audit.environment import mapped, open_environment
 from audit.epoch import SEALED
-from audit.errors import CopyInvalid, StoreAbsent, StoreDamaged
+from audit.errors import CopyInvalid, StoreAbsent, StoreDamaged, StoreVersion
 from audit.files import disk_errors, make_directory, sync_directory
 from audit.findings import Finding
 from audit.pages import MAP_BYTES, PageFile
-from audit.stored import DATA_FILE, EpochFile, StoredHead
+from audit.stored import DATA_FILE, FORMAT, EpochFile, StoredHead
 
 OPEN = 0o600  # mode of the file of the epoch that grows
 _TOLD = 5  # findings in the message of an error
@@ -88,16 +88,34 @@ def verified(check: Check) -> Check:
 
 
 def head_of(file: Path) -> StoredHead:
-    """The head of an epoch that nobody writes. Raises StoreAbsent, StoreDamaged."""
-    epoch = EpochFile(int(file.parent.name), file, shared=False, map_bytes=MAP_BYTES)
+    """The head of an epoch that nobody writes. Raises StoreAbsent, StoreVersion, StoreDamaged."""
+    head, found = _read_head(file, shared=False, map_bytes=MAP_BYTES)
+    if head is None or found:
+        raise StoreDamaged(f"{file} has no head that can be read: {'; '.join(finding.says for finding in found)}")
+    return head
+
+
+def check_formats(files: Sequence[Path], *, growing: bool = False, map_bytes: int = MAP_BYTES) -> None:
+    """Refuse a store of another format before anything of it is copied: to re-hash it would call it damaged, and it is not.
+
+    `growing`: a writer may be at work on it. Other faults are told where the epochs are read. Raises StoreAbsent, StoreVersion, StoreDamaged.
+    """
+    for file in files:
+        shared = growing and (file is files[-1] or not is_sealed(file))
+        _read_head(file, shared=shared, map_bytes=map_bytes)
+
+
+def _read_head(file: Path, *, shared: bool, map_bytes: int) -> tuple[StoredHead | None, list[Finding]]:
+    """A head of this program's format, and what is wrong with it."""
+    epoch = EpochFile(int(file.parent.name), file, shared=shared, map_bytes=map_bytes)
     found: list[Finding] = []
     try:
         head = epoch.head(found)
     finally:
         epoch.close()
-    if head is None or found:
-        raise StoreDamaged(f"{file} has no head that can be read: {'; '.join(finding.says for finding in found)}")
-    return head
+    if head is not None and head.form != FORMAT:
+        raise StoreVersion(f"the store is of format {head.form}, this program writes {FORMAT}", path=file)
+    return head, found
 
 
 def is_sealed(file: Path) -> bool:

@@ -63,8 +63,8 @@ class StoreBehind(AuditError):
     reason = "STORE_BEHIND"
     seen_by = "operator, auditor"
     remedy = (
-        "Restore a newer backup, or a mirror that a peer keeps, with `kiteline audit restore`; if there is neither, keep the disk and"
-        " tell the authority: appending here would fork the log before everyone's eyes."
+        "Restore a newer backup, or an auditor's mirror of this log, with `kiteline audit restore`; if none has as many entries, keep the disk"
+        " and tell the authority: appending here would fork the log before everyone's eyes."
     )
 
 

@@ -42,13 +42,14 @@ class StoredHead:
     """The head of an epoch, and what else the same commit holds.
 
     Attributes:
-        epoch_leaves, first, size, origin: as the record states them.
+        form, epoch_leaves, first, size, origin: as the record states them; `form` is the format's version.
         rows: bottom rows of the unfinished tiles, by tile level.
         archived: where the segments were put, or None.
         segments: the first leaf of the segments, and the end of the last one; None if there are none.
         tiles: by level, the first and the last tile; None if there are none.
     """
 
+    form: int
     epoch_leaves: int
     first: int
     size: int
@@ -110,7 +111,7 @@ class EpochFile:
         tiles = {level: None if one is None or last is None else (one, last) for level, (one, last) in enumerate(edges)}
         texts = [raw.decode("utf-8", errors="replace") for raw in (origin, archived or b"")]
         return StoredHead(
-            epoch_leaves, first, size, texts[0], rows, None if archived is None else texts[1], segments, tiles
+            form, epoch_leaves, first, size, texts[0], rows, None if archived is None else texts[1], segments, tiles
         )
 
     def segments(self, start: int) -> Iterator[tuple[int, bytes | None] | Finding]:

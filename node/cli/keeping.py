@@ -1,4 +1,4 @@
-"""`kiteline audit`: what keeps a log whole: check it, back it up, restore it, mirror another's, archive what is old.
+"""`kiteline audit`: what keeps a log whole: check it, back it up, restore it, archive what is old. `mirroring` follows another's.
 
 These commands read the log's files beside a running node and never append to its log. They take the log of the node that a configuration describes, or the one in
 a directory (`--log`): a copy on a disk, a backup, a mirror.
@@ -6,11 +6,8 @@ a directory (`--log`): a copy on a disk, a backup, a mirror.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -22,27 +19,15 @@ from audit.archive import Archive
 from audit.backup import Copied, back_up
 from audit.backup import restore as put_back
 from audit.check import Check
-from audit.errors import StoreAbsent
-from audit.mirror import Mirror
-from crypto.credit_code import check_credit_code
-from crypto.engine import load_engine
-from crypto.errors import Refusal
-from kiteline.exchange.v1 import department_pb2 as pb
-from node.app.settings import load
 from node.cli import kept
-from node.cli.connection import connected
-from node.cli.known import chain_says, log_at
-from node.cli.output import Exit, Output
-from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting
-from node.errors import PeerUnavailable, RangeInvalid
-from node.rpc.client import Client
-from node.rpc.errors import NodeUnavailable
+from node.cli.known import anchor_of, log_at
+from node.cli.output import Exit
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, holding
 
 app = typer.Typer(no_args_is_help=True, help="Keep a log whole and prove it: check, back up, restore, mirror, archive.")
 
 MAX_FINDINGS = 1_000  # shown; a log with more is not read to its end
 _UNVERIFIED = "the signature of the head was not verified: no key is known; give --trust"
-_DOES_NOT_HOLD = {"COPY_INVALID", "LOG_FORKED", "STORE_DAMAGED", "EVIDENCE_INVALID", "SIGNATURE_INVALID"}
 
 LogOption = Annotated[
     Path | None, typer.Option("--log", help="A log's directory instead of the node's: a copy, a backup, a mirror.")
@@ -72,9 +57,9 @@ def check(
     as_json: JSONOption = False,
 ) -> None:
     """Re-hash a log and compare every entry, tile, head, anchor and index row. Exit code 4 if anything does not hold."""
-    with _holding(as_json=as_json) as output:
+    with holding(as_json=as_json) as output:
         at = log_at(config, log, head, trust)
-        expected = replace(at.expected, anchors=(*at.expected.anchors, *map(_anchor, anchor or ())))
+        expected = replace(at.expected, anchors=(*at.expected.anchors, *map(anchor_of, anchor or ())))
         expected = replace(expected, index=None if skip_index else index or expected.index)
         stop = first + count if count else None
         with output.progress("entries", None) as bar:
@@ -102,7 +87,7 @@ def check(
         elif not expected.keys:
             output.note(_UNVERIFIED)
         if findings:
-            _say_what_next(output, len(findings))
+            kept.say_what_next(output, len(findings), most=MAX_FINDINGS)
             raise typer.Exit(Exit.DOES_NOT_HOLD)
         output.note("everything that was compared holds")
 
@@ -118,7 +103,7 @@ def backup(
     as_json: JSONOption = False,
 ) -> None:
     """Copy a log while it is being written, and verify the copy against its signed head. Full epochs are copied once."""
-    with _holding(as_json=as_json) as output:
+    with holding(as_json=as_json) as output:
         at = log_at(config, log, head, trust)
         with output.progress("entries", None) as bar:
             copied = back_up(at.path, to, at.engine, at.expected, full=full, progress=bar.to, map_bytes=at.map_bytes)
@@ -139,7 +124,7 @@ def restore(
     as_json: JSONOption = False,
 ) -> None:
     """Put a backup, or what a mirror has, where the node's log is to be; it is there once it has been verified in full."""
-    with _holding(as_json=as_json) as output:
+    with holding(as_json=as_json) as output:
         at = log_at(config, log, None, trust)
         with output.progress("entries", None) as bar:
             copied = put_back(origin, at.path, at.engine, at.expected, progress=bar.to)
@@ -158,34 +143,6 @@ def restore(
             )
 
 
-@app.command(epilog="Example: kiteline audit mirror --member 113707000042591160 --to /mirrors/health --once")
-def mirror(
-    member: Annotated[str, typer.Option(help="Whose log: the member's credit code.")],
-    to: Annotated[Path, typer.Option(help="Directory of the mirror; made if it is absent.", file_okay=False)],
-    once: Annotated[bool, typer.Option("--once", help="Stop when everything is here that there is now.")] = False,
-    interval: Annotated[int, typer.Option(min=1, help="Seconds between two looks.")] = 60,
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JSONOption = False,
-) -> None:
-    """Follow another member's log through the own node. Nothing is kept that does not lead to a head which the member signed."""
-    with _holding(as_json=as_json) as output, _stopping() as stop:
-        check_credit_code(member)
-        while True:
-            document: dict[str, object] = {}
-            try:
-                with connected(config) as client:
-                    document = _follow(client, member, to, config, output)
-                if not once:
-                    output.note(f"{document['entries']:,} entries, signed head at {document['signed_head']:,}")
-            except (NodeUnavailable, PeerUnavailable) as why:
-                if once:
-                    raise
-                output.note(f"{why.reason} {why}; trying again")
-            if once or stop.wait(interval):
-                output.result(document)
-                return
-
-
 @app.command(epilog="Example: kiteline audit archive /archive/civil --config civil/kiteline.toml")
 def archive(
     directory: Annotated[Path, typer.Argument(help="Directory of the archive.", file_okay=False)],
@@ -201,7 +158,7 @@ def archive(
     as_json: JSONOption = False,
 ) -> None:
     """Move the entries of full, old epochs elsewhere; heads and tiles stay, so roots and proofs go on working."""
-    with _holding(as_json=as_json) as output:
+    with holding(as_json=as_json) as output:
         if restore and epoch is None:
             raise typer.BadParameter("--restore puts one epoch back: give --epoch")
         at = log_at(config, log, head, trust)
@@ -216,72 +173,14 @@ def archive(
             ]
         document = [{"epoch": one.epoch, "entries": [one.first, one.stop], "file": str(one.file)} for one in done]
         output.result({"epochs": document}, kept.archived("Put back" if restore else "Archived", done))
+        if done and not at.expected.keys:
+            output.note(_UNVERIFIED)
         if not done:
             output.note(f"nothing to do: no epoch is full and has only entries that are older than {days} days")
         if done and not restore:
             output.note(
                 "a node that runs goes on with the files it has open, and gives the space back when it is restarted"
             )
-
-
-def _follow(client: Client, member: str, to: Path, config: Path, output: Output) -> dict[str, object]:
-    """One look: everything that the member's log has now."""
-    # The member may have rotated its keys since the last look.
-    settings = load(config)
-    keys, engine = chain_says(settings, member).keys, load_engine(settings.engine)
-
-    def fetch(first: int, count: int) -> bytes:
-        wanted = pb.GetMemberRangeRequest(member_id=member, first=first, count=count, anchored=False)
-        return b"".join(answer.piece for answer in client.department.GetMemberRange(wanted))
-
-    try:
-        opened = Mirror.open(to, engine, keys)
-    except StoreAbsent:
-        # Asked first: a member that refuses leaves no empty mirror behind.
-        fetch(0, 1)
-        opened = Mirror.create(to, f"kiteline/{member}/audit/SM3", engine, keys)
-    with opened, output.progress("entries", None) as bar:
-        try:
-            opened.follow(fetch, bar.to)
-        except RangeInvalid:
-            # It has fewer entries than are here. What it signs now says whether it is the same log still.
-            opened.compare(fetch(0, 1))
-            raise
-        signed = opened.head.size if opened.head is not None else 0
-        return {"member": member, "mirror": str(to), "entries": opened.size, "signed_head": signed}
-
-
-@contextmanager
-def _holding(*, as_json: bool) -> Iterator[Output]:
-    """As `reporting`; a refusal that says that something does not hold ends with the code for that."""
-    with reporting(as_json=as_json) as output:
-        try:
-            yield output
-        except Refusal as refusal:
-            if refusal.reason not in _DOES_NOT_HOLD:
-                raise
-            output.refusal(refusal)
-            raise typer.Exit(Exit.DOES_NOT_HOLD) from refusal
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that a mirror ends between two steps."""
-    stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _say_what_next(output: Output, count: int) -> None:
-    more = f", the first {kept.SHOWN} are shown" if count > kept.SHOWN else ""
-    total = "1 finding" if count == 1 else f"{count:,}{' or more' if count == MAX_FINDINGS else ''} findings"
-    output.note(f"{total}{more}. What to do next:")
-    output.note("  1. stop the node and keep these files as they are; they are evidence")
-    output.note("  2. check the newest backup, or a member's mirror: kiteline audit check --log DIR")
-    output.note("  3. move the log's directory away and put the good copy in its place: kiteline audit restore DIR")
 
 
 def _copied(place: Path, copied: Copied) -> Mapping[str, object]:
@@ -292,10 +191,3 @@ def _copied(place: Path, copied: Copied) -> Mapping[str, object]:
         "copied_epochs": list(copied.new),
         "kept_epochs": list(copied.kept),
     }
-
-
-def _anchor(text: str) -> tuple[int, bytes]:
-    size, _, root = text.partition(":")
-    if not size.isascii() or not size.isdigit() or len(root) != 64 or set(root) - set("0123456789abcdef"):  # noqa: PLR2004 - 32 bytes in hex
-        raise typer.BadParameter("an anchor is SIZE:ROOT, the root 64 lower-case hexadecimal digits")
-    return int(size), bytes.fromhex(root)

@@ -1,4 +1,4 @@
-"""What a person sees of a log that was checked, copied, mirrored or archived. Scripts get the documents that `keeping` makes."""
+"""What a person sees of a log that was checked, copied or archived. Scripts get the documents that `keeping` makes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audit.archive import Archived
 from audit.backup import Copied
 from audit.check import Check, Expected
 from audit.findings import Finding
-from node.cli.output import pairs, table
+from node.cli.output import Output, pairs, table
 
 SHOWN = 50  # findings that a person is shown
 
@@ -69,6 +69,16 @@ def archived(title: str, done: Sequence[Archived]) -> Table:
     rows = [[one.epoch, f"{one.first:,}", f"{one.stop - 1:,}", one.file] for one in done]
     names = ["epoch", "first entry", "last entry", "file"]
     return table(title, names, rows, right=names[:3], folds=["file"])
+
+
+def say_what_next(output: Output, count: int, *, most: int) -> None:
+    """After findings. `most`: how many are looked for at most."""
+    more = f", the first {SHOWN} are shown" if count > SHOWN else ""
+    total = "1 finding" if count == 1 else f"{count:,}{' or more' if count == most else ''} findings"
+    output.note(f"{total}{more}. What to do next:")
+    output.note("  1. stop the node and keep these files as they are; they are evidence")
+    output.note("  2. check the newest backup, or a member's mirror: kiteline audit check --log DIR")
+    output.note("  3. move the log's directory away and put the good copy in its place: kiteline audit restore DIR")
 
 
 def _numbers(numbers: Sequence[int]) -> str:

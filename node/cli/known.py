@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from audit.check import Expected
 from audit.environment import open_environment
 from audit.errors import StoreAbsent
@@ -103,6 +105,14 @@ def chain_says(settings: Settings, member_id: str) -> ChainSays:
         store.close()
 
 
+def anchor_of(text: str) -> tuple[int, bytes]:
+    """An anchor as a command is given it: SIZE:ROOT. Raises typer.BadParameter."""
+    size, _, root = text.partition(":")
+    if not size.isascii() or not size.isdigit() or len(root) != 64 or set(root) - set("0123456789abcdef"):  # noqa: PLR2004 - 32 bytes in hex
+        raise typer.BadParameter("an anchor is SIZE:ROOT, the root 64 lower-case hexadecimal digits")
+    return int(size), bytes.fromhex(root)
+
+
 def _audit_origin(member_id: str) -> str:
     return f"kiteline/{member_id}/audit/SM3"
 
@@ -113,4 +123,4 @@ def _keys_of(trust: Path) -> tuple[NoteKey, ...]:
     return tuple(NoteKey(member, SM2PublicKey.from_bytes(key.key)) for member, keys in known.items() for key in keys)
 
 
-__all__ = ["ChainSays", "LogAt", "chain_says", "epoch_files", "log_at"]
+__all__ = ["ChainSays", "LogAt", "anchor_of", "chain_says", "epoch_files", "log_at"]

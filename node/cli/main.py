@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli import asking, auditing, chain, keeping, offering, operating, proving, purging, session
+from node.cli import asking, auditing, chain, keeping, mirroring, offering, operating, proving, purging, session
 
 app = typer.Typer(
     name="kiteline",
@@ -39,6 +39,7 @@ app.command(rich_help_panel=ASK, epilog=asking.query_epilog)(asking.query)
 app.command(rich_help_panel=PROVE, epilog=proving.trail_epilog)(proving.trail)
 app.command(rich_help_panel=PROVE, epilog=proving.evidence_epilog)(proving.evidence)
 app.command(rich_help_panel=PROVE, epilog=proving.verify_epilog)(proving.verify)
+keeping.app.command("mirror", epilog=mirroring.mirror_epilog)(mirroring.mirror)
 keeping.app.command("collect", rich_help_panel=FIND, epilog=auditing.collect_epilog)(auditing.collect)
 keeping.app.command("range", rich_help_panel=FIND, epilog=auditing.range_epilog)(auditing.range_file)
 keeping.app.command("report", rich_help_panel=FIND, epilog=auditing.report_epilog)(auditing.report)

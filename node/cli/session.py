@@ -29,6 +29,7 @@ ConfigOption = Annotated[
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 DEFAULT_CONFIG = Path(FILE_NAME)
+_LOG_DOES_NOT_HOLD = {"COPY_INVALID", "LOG_FORKED", "STORE_DAMAGED", "EVIDENCE_INVALID", "SIGNATURE_INVALID"}
 
 
 @contextmanager
@@ -44,6 +45,19 @@ def reporting(*, as_json: bool) -> Iterator[Output]:
     except BrokenPipeError as gone:
         _close_quietly()
         raise typer.Exit(Exit.DONE) from gone
+
+
+@contextmanager
+def holding(*, as_json: bool) -> Iterator[Output]:
+    """As `reporting`, for work on a log: a refusal that says that the log or a copy of it does not hold ends with the code for that."""
+    with reporting(as_json=as_json) as output:
+        try:
+            yield output
+        except Refusal as refusal:
+            if refusal.reason not in _LOG_DOES_NOT_HOLD:
+                raise
+            output.refusal(refusal)
+            raise typer.Exit(Exit.DOES_NOT_HOLD) from refusal
 
 
 def settings_of(path: Path) -> Settings:

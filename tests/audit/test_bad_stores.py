@@ -21,6 +21,7 @@ from audit.errors import AuditError
 from audit.guard import check_clock
 from audit.log import AuditLog
 from audit.mirror import Mirror
+from audit.stored import epoch_files
 from crypto.engine import Engine
 from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
@@ -103,13 +104,40 @@ def _nothing_made(other: Path) -> bool:
     return not [file for file in other.rglob("*") if file.is_file() and file.name != "lock"]
 
 
+def _of_another_format(file: Path) -> None:
+    edit(file, b"head", b"head", lambda held: (2).to_bytes(2, "big") + held[2:])
+
+
 @EACH_WAY
 def test_a_store_of_another_version(kept: KeptLog, opener: Opener, way: Callable[[Opener], None]) -> None:
     for file in kept.files:
-        edit(file, b"head", b"head", lambda held: (2).to_bytes(2, "big") + held[2:])
-    with _refused(kept, "STORE_VERSION" if way in {Opener.open, Opener.mirror} else "STORE_DAMAGED"):
+        _of_another_format(file)
+    with _refused(kept, "STORE_VERSION"):
         way(opener)
     assert _nothing_made(opener.other)
+
+
+@pytest.mark.parametrize("way", [Opener.backup, Opener.restore, Opener.archive], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_store_with_one_epoch_of_another_version(
+    kept: KeptLog, opener: Opener, way: Callable[[Opener], None], number: int
+) -> None:
+    """Whichever it is: the epoch that is archived, another, or the one that grows."""
+    _of_another_format(kept.files[number])
+    with _refused(kept, "STORE_VERSION"):
+        way(opener)
+    assert _nothing_made(opener.other)
+
+
+def test_a_backup_that_is_of_another_version_is_not_written_over(kept: KeptLog, opener: Opener) -> None:
+    opener.backup()
+    backup = opener.other / "backup"
+    for file in epoch_files(backup):
+        _of_another_format(file)
+    before = _state(backup)
+    with _refused(kept, "STORE_VERSION"):
+        opener.backup()
+    assert _state(backup) == before
 
 
 @EACH_WAY

@@ -11,7 +11,11 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 import pytest
 
@@ -71,6 +75,47 @@ def _one(findings: list[Finding], part: Part) -> Finding:
 def test_a_log_that_nobody_tampered_with_has_no_finding(kept: KeptLog, engine: Engine) -> None:
     assert len(kept.files) == 3
     assert kept.findings(engine, index=True) == []
+
+
+@pytest.mark.parametrize("part", Part)
+def test_each_class_of_stored_byte_is_tampered_with_and_found(
+    kept: KeptLog, engine: Engine, drawn: random.Random, part: Part
+) -> None:
+    """All classes that a check has, so that none comes to be without a tampering that it finds; each is looked at closely below."""
+    with _tampered(kept, part, drawn) as expected:
+        findings = list(Check(kept.path, engine, expected, map_bytes=SMALL_MAP).findings())
+    assert {finding.part for finding in findings} == {part}, findings
+
+
+@contextmanager
+def _tampered(kept: KeptLog, part: Part, drawn: random.Random) -> Iterator[Expected]:
+    """One bit of this class changed, for as long as the block lasts; gives what the log is then compared with."""
+    expected = kept.expected(index=True)
+    file = kept.index / "data.mdb" if part is Part.INDEX else drawn.choice(kept.files)
+    with put_back(file, kept.head):
+        match part:
+            case Part.SEGMENT:
+                _flip_in_last_byte(file, b"segments")
+            case Part.TILE:
+                _flip_in_last_byte(file, b"tiles-0")
+            case Part.HEAD:
+                _flip_in_last_byte(file, b"head", b"origin")
+            case Part.CHECKPOINT:
+                note = kept.head.read_bytes()
+                kept.head.write_bytes(flipped(note, drawn.randrange(len(note)), 0))
+            case Part.ANCHOR:
+                (size, root), *others = kept.anchors
+                expected = replace(expected, anchors=[(size, flipped(root, drawn.randrange(32), 0)), *others])
+            case Part.INDEX:
+                _flip_in_last_byte(file, b"minutes")
+            case other:
+                assert_never(other)
+        yield expected
+
+
+def _flip_in_last_byte(file: Path, database: bytes, key: bytes | None = None) -> None:
+    """Of the value of a row, or of the first one: the entry's, the tile's or the number's own bytes, whatever stands before them."""
+    edit(file, database, key or rows_of(file, database)[0][0], lambda held: flipped(held, len(held) - 1, 0))
 
 
 @pytest.mark.parametrize("turn", range(POSITIONS))
