@@ -15,10 +15,10 @@ from typing import Annotated
 
 import typer
 
-from audit.archive import Archive
-from audit.backup import Copied, back_up
-from audit.backup import restore as put_back
-from audit.check import Check
+from audit.keeping.archive import Archive
+from audit.keeping.backup import Copied, back_up
+from audit.keeping.backup import restore as put_back
+from audit.keeping.check import Check
 from node.cli import kept
 from node.cli.known import anchor_of, log_at
 from node.cli.output import Exit

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from audit.archive import Archived
-from audit.backup import Copied
-from audit.check import Check, Expected
-from audit.findings import Finding
+from audit.keeping.archive import Archived
+from audit.keeping.backup import Copied
+from audit.keeping.check import Check, Expected
+from audit.keeping.findings import Finding
 from node.cli.output import Output, pairs, table
 
 SHOWN = 50  # findings that a person is shown

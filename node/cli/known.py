@@ -7,11 +7,11 @@ from pathlib import Path
 
 import typer
 
-from audit.check import Expected
 from audit.environment import open_environment
 from audit.errors import StoreAbsent
+from audit.keeping.check import Expected
+from audit.keeping.stored import epoch_files
 from audit.store import EPOCH_LEAVES, MAP_BYTES
-from audit.stored import epoch_files
 from audit.verify import read_trust
 from crypto.engine import Engine, load_engine
 from crypto.notes import NoteKey

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from audit.errors import StoreAbsent
-from audit.mirror import Mirror
+from audit.keeping.mirror import Mirror
 from crypto.credit_code import check_credit_code
 from crypto.engine import load_engine
 from kiteline.exchange.v1 import department_pb2 as pb

@@ -28,6 +28,6 @@ def key() -> SM2PrivateKey:
 
 @pytest.fixture(scope="session")
 def keepers() -> Iterator[Forks]:
-    """Processes of `tests.audit.keeping_process`."""
-    with Forks("tests.audit.keeping_process") as forks:
+    """Processes of `tests.audit.keeping.keeping_process`."""
+    with Forks("tests.audit.keeping.keeping_process") as forks:
         yield forks

@@ -20,7 +20,7 @@ from crypto.engine import load_engine
 from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import ORIGIN, SMALL_MAP
-from tests.audit.kept_log import KeptLog, note_of
+from tests.audit.keeping.kept_log import KeptLog, note_of
 from tests.conftest import ROOT
 
 BATCHES = 40

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.check import Check, Expected
+from audit.keeping.check import Check, Expected
 from audit.log import AuditLog
 from audit.store import TreeStore
 from crypto.engine import Engine, load_engine

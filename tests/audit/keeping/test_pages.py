@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from audit.environment import LIB_VERSION
 from audit.errors import StoreAbsent, StoreDamaged
-from audit.pages import Damage, PageFile, Row, Snapshot, Tree
+from audit.keeping.pages import Damage, PageFile, Row, Snapshot, Tree
 from tests.conftest import ROOT
 
 MAP = 64 << 20

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 from audit.environment import open_environment, writing
 from audit.errors import StoreAbsent, StoreDamaged
-from audit.findings import Finding, Part, Place
 from audit.index import FORMAT, MAP_BYTES, Index
-from audit.pages import Damage, PageFile, Row, Snapshot
-from audit.stored import DATA_FILE
+from audit.keeping.findings import Finding, Part, Place
+from audit.keeping.pages import Damage, PageFile, Row, Snapshot
+from audit.keeping.stored import DATA_FILE
 
 MAX_FINDINGS = 1_000  # of one index: it can be thrown away, so more of them help nobody
 _U64 = struct.Struct(">Q")

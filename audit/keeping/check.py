@@ -20,17 +20,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from audit.ahead import Ahead
 from audit.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from audit.epoch import SEALED
 from audit.errors import EntryInvalid, StoreAbsent, StoreDamaged
 from audit.files import read_whole
-from audit.findings import Finding, Part, Place
-from audit.index_check import IndexCheck
-from audit.pages import MAP_BYTES
-from audit.rehash import Rehash, RootOf
-from audit.stored import TILE_LEVELS, EpochFile, StoredHead, epoch_files
-from audit.stored_log import StoredLog
+from audit.keeping.ahead import Ahead
+from audit.keeping.findings import Finding, Part, Place
+from audit.keeping.index_check import IndexCheck
+from audit.keeping.pages import MAP_BYTES
+from audit.keeping.rehash import Rehash, RootOf
+from audit.keeping.stored import TILE_LEVELS, EpochFile, StoredHead, epoch_files
+from audit.keeping.stored_log import StoredLog
 from audit.tiles import TILE_WIDTH
 from crypto.engine import Engine
 from crypto.errors import CryptoError

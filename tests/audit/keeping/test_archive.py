@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.archive import MIN_RETENTION_DAYS, Archive
-from audit.check import Check
 from audit.errors import ArchiveRefused, CopyInvalid, EntryArchived, StoreAbsent, StoreDamaged
 from audit.index import Index
+from audit.keeping.archive import MIN_RETENTION_DAYS, Archive
+from audit.keeping.check import Check
 from audit.log import AuditLog
 from audit.store import TreeStore
 from crypto.engine import Engine
@@ -21,7 +21,7 @@ from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import ORIGIN, SMALL_MAP
 from tests.audit.forks import Forks
-from tests.audit.keeping_process import (
+from tests.audit.keeping.keeping_process import (
     CHMOD,
     KILL,
     MKDIR,
@@ -39,7 +39,7 @@ from tests.audit.keeping_process import (
     run,
     strikes,
 )
-from tests.audit.kept_log import (
+from tests.audit.keeping.kept_log import (
     START_MS,
     KeptLog,
     build,

@@ -16,16 +16,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audit.check import Check, Expected, Progress
-from audit.copies import check_formats, emptied, head_of, hot_copy, is_same, is_sealed, plain_copy, put, verified
 from audit.entry import format_time, parse_entry
 from audit.environment import WriterLock, open_environment, writing
 from audit.epoch import ARCHIVED, SEALED, TILE_LEVELS
 from audit.errors import ArchiveRefused, CopyInvalid, EntryInvalid
 from audit.files import disk_errors, read_whole
-from audit.findings import Finding
-from audit.pages import MAP_BYTES, Damage, PageFile
-from audit.stored import DATA_FILE, EpochFile, StoredHead, epoch_files, read_segment
+from audit.keeping.check import Check, Expected, Progress
+from audit.keeping.copies import (
+    check_formats,
+    emptied,
+    head_of,
+    hot_copy,
+    is_same,
+    is_sealed,
+    plain_copy,
+    put,
+    verified,
+)
+from audit.keeping.findings import Finding
+from audit.keeping.pages import MAP_BYTES, Damage, PageFile
+from audit.keeping.stored import DATA_FILE, EpochFile, StoredHead, epoch_files, read_segment
 from crypto.engine import Engine
 
 MIN_RETENTION_DAYS = 184

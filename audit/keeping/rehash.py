@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings import Finding, Part, Place
-from audit.stored import TILE_LEVELS
+from audit.keeping.findings import Finding, Part, Place
+from audit.keeping.stored import TILE_LEVELS
 from audit.tiles import TILE_WIDTH, Rows, leaves_of_tile, node_in_tile, tile_of
 from crypto.engine import Engine
 from crypto.merkle import HASH_SIZE, SM3_TREE, TILE_HEIGHT, hash_tiles, tree_root

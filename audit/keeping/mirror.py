@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
 
-from audit.backup import CHECKPOINT
 from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.errors import EvidenceInvalid, EvidenceMalformed, LogForked, StoreDamaged
 from audit.files import disk_errors, make_directory, read_whole, write_whole
 from audit.guard import HeadFile
+from audit.keeping.backup import CHECKPOINT
 from audit.log import MAX_ENTRY_BYTES, AuditLog
 from audit.store import EPOCH_LEAVES, MAP_BYTES
 from audit.verifier import EntryRange, Malformed, read_file, root_from_range

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.backup import CHECKPOINT, Copied, back_up, restore
-from audit.check import Check
 from audit.environment import WriterLock
 from audit.errors import CopyInvalid, StoreAbsent, StoreDamaged, StoreExists, StoreLocked
+from audit.keeping.backup import CHECKPOINT, Copied, back_up, restore
+from audit.keeping.check import Check
 from audit.log import AuditLog
 from audit.store import TreeStore
 from crypto.engine import Engine
@@ -24,7 +24,7 @@ from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import SMALL_MAP
 from tests.audit.forks import Forks
 from tests.audit.growing_log import GrowingLog
-from tests.audit.keeping_process import (
+from tests.audit.keeping.keeping_process import (
     CHMOD,
     FSYNC,
     KILL,
@@ -39,7 +39,7 @@ from tests.audit.keeping_process import (
     run,
     strikes,
 )
-from tests.audit.kept_log import KeptLog, build, edit, flipped, mixed_batches, note_of, rows_of
+from tests.audit.keeping.kept_log import KeptLog, build, edit, flipped, mixed_batches, note_of, rows_of
 from tests.conftest import ROOT
 
 EPOCH_LEAVES = 1_000
@@ -304,7 +304,7 @@ def test_a_disk_that_fills_up_fails_the_backup_and_keeps_the_one_before(
     whole = sum(file.stat().st_size for file in kept.files)
     assert whole > 4 << 20
     key = kept.key.public_key.to_bytes().hex()
-    command = [sys.executable, "-m", "tests.audit.keeping_process", "backup"]
+    command = [sys.executable, "-m", "tests.audit.keeping.keeping_process", "backup"]
     backing_up = [*command, str(kept.path), str(disk / "backup"), str(kept.head), key]
     program = f"{' '.join(mounting)} && {' '.join(backing_up)}; find {disk} -type f; df --output=used {disk} | tail -1"
     ended = subprocess.run(

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.backup import CHECKPOINT, restore
-from audit.check import Check, Expected
 from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from audit.errors import AuditError, EvidenceInvalid, EvidenceMalformed, LogForked, StoreDamaged, StoreExists
+from audit.keeping.backup import CHECKPOINT, restore
+from audit.keeping.check import Check, Expected
+from audit.keeping.mirror import Mirror
 from audit.log import AuditLog
-from audit.mirror import Mirror
 from audit.verifier import EntryRange, Evidence, read_file
 from crypto.engine import Engine
 from crypto.errors import SignatureInvalid
@@ -27,7 +27,7 @@ from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
 from tests.audit.forks import Forks
-from tests.audit.keeping_process import (
+from tests.audit.keeping.keeping_process import (
     FDATASYNC,
     FSYNC,
     KILL,
@@ -41,7 +41,7 @@ from tests.audit.keeping_process import (
     needs_strace,
     strikes,
 )
-from tests.audit.kept_log import note_of, range_of
+from tests.audit.keeping.kept_log import note_of, range_of
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 
-from audit.ahead import Ahead
 from audit.errors import StoreDamaged
-from audit.findings import Finding, Part, Place
-from audit.stored import TILE_LEVELS, EpochFile, Segment, leaf_messages, read_segment
+from audit.keeping.ahead import Ahead
+from audit.keeping.findings import Finding, Part, Place
+from audit.keeping.stored import TILE_LEVELS, EpochFile, Segment, leaf_messages, read_segment
 from audit.tiles import leaves_of_tile
 from crypto.merkle import TILE_HEIGHT
 from crypto.packed import Packed

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from audit.archive import Archive
-from audit.backup import back_up, restore
 from audit.checkpoint import open_checkpoint
 from audit.errors import AuditError
 from audit.guard import check_clock
+from audit.keeping.archive import Archive
+from audit.keeping.backup import back_up, restore
+from audit.keeping.mirror import Mirror
+from audit.keeping.stored import epoch_files
 from audit.log import AuditLog
-from audit.mirror import Mirror
-from audit.stored import epoch_files
 from crypto.engine import Engine
 from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
@@ -29,8 +29,8 @@ from node.exchange.journal import Journal, Step
 from node.model.events import Event
 from tests.audit.conftest import SMALL_MAP
 from tests.audit.forks import Forks
-from tests.audit.keeping_process import FSYNC, NO_SPACE, Strike, needs_strace, run
-from tests.audit.kept_log import START_MS, KeptLog, build, edit, opened_for_tampering, text_entry
+from tests.audit.keeping.keeping_process import FSYNC, NO_SPACE, Strike, needs_strace, run
+from tests.audit.keeping.kept_log import START_MS, KeptLog, build, edit, opened_for_tampering, text_entry
 
 EPOCH_LEAVES = 60
 ENTRIES = 200

@@ -1,6 +1,6 @@
 """A process that backs up, restores, mirrors or archives, to be killed or refused by the disk; and the one that strikes it.
 
-    python -m tests.audit.keeping_process WHAT ARGUMENT…
+    python -m tests.audit.keeping.keeping_process WHAT ARGUMENT…
 
 It prints `done`, or the reason of the refusal and ends with 1. Tests fork it (`forks`); strace (a Debian package) strikes the n-th call of some kinds.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.archive import Archive
-from audit.backup import back_up, restore
-from audit.check import Expected
-from audit.mirror import Mirror
+from audit.keeping.archive import Archive
+from audit.keeping.backup import back_up, restore
+from audit.keeping.check import Expected
+from audit.keeping.mirror import Mirror
 from crypto.engine import Engine, load_engine
 from crypto.errors import Refusal
 from crypto.notes import NoteKey

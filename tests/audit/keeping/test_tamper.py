@@ -19,14 +19,14 @@ from typing import assert_never
 
 import pytest
 
-from audit.check import Check, Expected
 from audit.environment import LIB_VERSION
-from audit.findings import Finding, Part
-from audit.pages import Damage, PageFile
+from audit.keeping.check import Check, Expected
+from audit.keeping.findings import Finding, Part
+from audit.keeping.pages import Damage, PageFile
 from crypto.engine import Engine
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import SMALL_MAP
-from tests.audit.kept_log import (
+from tests.audit.keeping.kept_log import (
     KeptLog,
     build,
     edit,

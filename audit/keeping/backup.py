@@ -15,15 +15,26 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audit.check import Check, Expected, KnownHead, Progress
 from audit.checkpoint import Checkpoint
-from audit.copies import OPEN, check_formats, emptied, head_of, hot_copy, is_same, is_sealed, plain_copy, put, verified
 from audit.environment import WriterLock
 from audit.epoch import SEALED
 from audit.errors import CopyInvalid, StoreExists
 from audit.files import disk_errors, make_directory, read_whole, sync_directory, write_whole
-from audit.pages import MAP_BYTES
-from audit.stored import DATA_FILE, epoch_files
+from audit.keeping.check import Check, Expected, KnownHead, Progress
+from audit.keeping.copies import (
+    OPEN,
+    check_formats,
+    emptied,
+    head_of,
+    hot_copy,
+    is_same,
+    is_sealed,
+    plain_copy,
+    put,
+    verified,
+)
+from audit.keeping.pages import MAP_BYTES
+from audit.keeping.stored import DATA_FILE, epoch_files
 from audit.tiles import Rows
 from crypto.engine import Engine
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import lmdb
 
-from audit.check import Check
 from audit.environment import mapped, open_environment
 from audit.epoch import SEALED
 from audit.errors import CopyInvalid, StoreAbsent, StoreDamaged, StoreVersion
 from audit.files import disk_errors, make_directory, sync_directory
-from audit.findings import Finding
-from audit.pages import MAP_BYTES, PageFile
-from audit.stored import DATA_FILE, FORMAT, EpochFile, StoredHead
+from audit.keeping.check import Check
+from audit.keeping.findings import Finding
+from audit.keeping.pages import MAP_BYTES, PageFile
+from audit.keeping.stored import DATA_FILE, FORMAT, EpochFile, StoredHead
 
 OPEN = 0o600  # mode of the file of the epoch that grows
 _TOLD = 5  # findings in the message of an error

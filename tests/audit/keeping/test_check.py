@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.check import Check, Expected
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.errors import StoreAbsent
-from audit.findings import Finding, Part, Place
 from audit.index import Index
+from audit.keeping.check import Check, Expected
+from audit.keeping.findings import Finding, Part, Place
 from audit.log import AuditLog
 from crypto.engine import Engine
 from crypto.notes import NoteKey
@@ -23,7 +23,17 @@ from crypto.packed import Packed
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
 from tests.audit.growing_log import GrowingLog
-from tests.audit.kept_log import START_MS, KeptLog, build, edit, flipped, mixed_batches, put_back, rows_of, text_entry
+from tests.audit.keeping.kept_log import (
+    START_MS,
+    KeptLog,
+    build,
+    edit,
+    flipped,
+    mixed_batches,
+    put_back,
+    rows_of,
+    text_entry,
+)
 
 EPOCHS = 4
 _SIZES = st.sampled_from([1, 2, 7, 255, 256, 257, 700, 3_000])

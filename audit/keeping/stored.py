@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import StoreAbsent, StoreDamaged
-from audit.findings import Finding, Part, Place
-from audit.pages import Damage, PageFile, Row, Snapshot
+from audit.keeping.findings import Finding, Part, Place
+from audit.keeping.pages import Damage, PageFile, Row, Snapshot
 from audit.tiles import TILE_BYTES
 from crypto.merkle import TILE_HEIGHT
 from crypto.packed import Packed

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import lmdb
 
-from audit.check import Check, Expected
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.entry import Entry
 from audit.environment import LIB_VERSION
-from audit.findings import Finding
 from audit.index import Index
+from audit.keeping.check import Check, Expected
+from audit.keeping.findings import Finding
+from audit.keeping.stored import epoch_files
 from audit.log import AuditLog
-from audit.stored import epoch_files
 from audit.verifier import EntryRange, KeyStatement, Proof
 from crypto.engine import Engine
 from crypto.notes import NoteKey
