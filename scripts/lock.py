@@ -5,8 +5,10 @@ No registry is named in them, so that each site installs from the mirror that it
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -20,7 +22,11 @@ def main() -> int:
     dev = project["dependency-groups"]["dev"]
     extra = [line.split(";")[0] for line in project["project"]["optional-dependencies"]["multibuffer"]]
     _compile("requirements.lock", ["--build-deps-for", "editable", "pyproject.toml"], [])
-    _compile("requirements-dev.lock", ["-c", "requirements.lock", "-"], dev)
+    with tempfile.TemporaryDirectory() as scratch:
+        # Constraints may not name extras.
+        constraints = Path(scratch) / "constraints.txt"
+        constraints.write_text(re.sub(r"\[[a-z,]+\]==", "==", (ROOT / "requirements.lock").read_text(encoding="utf-8")))
+        _compile("requirements-dev.lock", ["-c", str(constraints), "-"], dev)
     _compile("requirements-multibuffer.lock", ["--no-annotate", "-"], extra)
     _compile("requirements-node.lock", ["-"], NODE_WHEEL)
     return 0
@@ -36,7 +42,8 @@ def _compile(output: str, arguments: list[str], requirements: list[str]) -> None
         "--quiet",
         "--generate-hashes",
         "--no-header",
-        "--strip-extras",
+        # With the extras that others ask for: pip looks for the newest release of one that is pinned without, and refuses its hash.
+        "--no-strip-extras",
     ]
     command += ["--allow-unsafe", "--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host"]
     subprocess.run(
