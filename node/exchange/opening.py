@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import numpy as np
-
 from audit.entry import parse_entry
 from audit.errors import StoreDamaged
 from crypto.errors import CryptoError
@@ -24,6 +22,7 @@ from node.errors import DeliveryInvalid, InternalError
 from node.exchange.context import Context, wrap_context
 from node.exchange.notes import read_as
 from node.exchange.transfers import DeliveryState
+from node.model.batches import concatenate
 from node.model.statements import KeyRelease, Order
 from node.ports import Vault
 
@@ -115,13 +114,3 @@ class Opener:
         found = (sm3(self._context.engine.sm3_many(Packed.of(blobs))), sm3(wrapped))
         if found != (delivery.segments_digest, release.wrapped_digest):
             raise StoreDamaged(f"what is kept of delivery {sequence} is not as it arrived", sequence=sequence)
-
-
-def concatenate(batches: Sequence[Packed]) -> Packed:
-    """Batches end to end as one, without an object for each record."""
-    offsets = [np.zeros(1, dtype=np.uint64)]
-    length = 0
-    for batch in batches:
-        offsets.append(batch.offsets[1:] + np.uint64(length))
-        length += len(batch.data)
-    return Packed(b"".join(batch.data for batch in batches), np.concatenate(offsets))
