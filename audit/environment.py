@@ -40,6 +40,11 @@ def open_environment(path: Path, databases: int, map_bytes: int, *, read_only: b
         )
     except lmdb.Error as cause:
         raise mapped(cause, path) from cause
+    # LMDB maps the file: reading a page beyond the end of a truncated one would end the process, not the call.
+    pages, page_size = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
+    if (path / DATA_FILE).stat().st_size < pages * page_size:
+        environment.close()
+        raise StoreDamaged(f"the store in {path} is truncated", path=path)
     if not read_only:
         environment.reader_check()
     return environment

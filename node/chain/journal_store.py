@@ -213,9 +213,9 @@ class JournalStore:
                 purpose = cursor.value()
                 value = transaction.get(purpose, db=self._entries)
                 entry = None if value is None else _read(purpose.decode(), value)
-                if entry is not None and entry.mined is not None and entry.mined.block.number <= number:
-                    break  # entries finish in the order of their blocks, near enough: older ones lie below
-                if entry is not None and entry.state is State.MINED and entry.signed:
+                # Whoever polled first finished first, so the order here is not that of the blocks, and all are looked at.
+                is_gone = entry is not None and entry.mined is not None and entry.mined.block.number > number
+                if entry is not None and is_gone and entry.state is State.MINED and entry.signed:
                     changed = replace(entry, state=State.PENDING, mined=None)
                     transaction.put(purpose, _write(changed), db=self._entries)
                     transaction.put(_place(entry), purpose, db=self._unfinished)

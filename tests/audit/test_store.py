@@ -160,3 +160,15 @@ def _edit(path: Path, change: object) -> None:
     with environment.begin(write=True) as transaction:
         transaction.put(b"head", change(transaction.get(b"head", db=head)), db=head)  # type: ignore[operator]  # a lambda of the tests above
     environment.close()
+
+
+@pytest.mark.parametrize("pages", [2, 3, 10])
+def test_a_file_that_was_cut_off_is_refused_rather_than_ending_the_process(
+    tmp_path: Path, engine: Engine, pages: int
+) -> None:
+    store = TreeStore.create(tmp_path / "log", ORIGIN, engine, map_bytes=SMALL_MAP)
+    store.append(_leaves(0, 300), os.urandom(200_000))
+    store.close()
+    os.truncate(tmp_path / "log" / "epochs" / "0000" / "data.mdb", 4_096 * pages)
+    with pytest.raises(StoreDamaged, match="truncated"):
+        TreeStore.open(tmp_path / "log", engine, map_bytes=SMALL_MAP)

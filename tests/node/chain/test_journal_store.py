@@ -130,6 +130,16 @@ def test_a_signature_that_fails_leaves_no_entry(journal: JournalStore) -> None:
     journal.close()
 
 
+def test_blocks_that_went_are_noticed_also_where_a_later_one_was_finished_first(journal: JournalStore) -> None:
+    """Two callers wait side by side, and the one whose block is newer may look first."""
+    older, newer = begin(journal, "p"), begin(journal, "q")
+    journal.finish(newer, mined(newer, 12), succeeded=True)
+    journal.finish(older, mined(older, 10), succeeded=True)
+    assert journal.reopen_above(11) == 1
+    assert [entry.purpose for entry in journal.unfinished(ACCOUNT)] == ["q"]
+    journal.close()
+
+
 class JournalMachine(RuleBasedStateMachine):
     """A journal beside its model: what is known of each purpose. The chain mines nonces in their order, a block each."""
 
