@@ -69,7 +69,7 @@ class _Parcel:
 @dataclass(eq=False)
 class _Stream:
     """One live stream. `owed`: sequences whose keys are still to be sent; `released`: keys that wait to be sent, with
-    theirs; `failure`: why the requester's side ended.
+    theirs; `failure`: why the requester's side ended; `taking`: held while a receipt is on its way into the log.
     """
 
     caller: Member
@@ -79,6 +79,7 @@ class _Stream:
     version_note: bytes
     loop: asyncio.AbstractEventLoop
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     owed: set[int] = field(default_factory=set)
     released: deque[tuple[int, KeysReleased]] = field(default_factory=deque)
     failure: BaseException | None = None
@@ -183,7 +184,8 @@ class Delivering:
             raise await self._refused(stream.caller, stream.order, refusal) from refusal
         finally:
             self._live.discard(stream)
-            reader.cancel()
+            async with stream.taking:
+                reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
     async def _deliver(self, stream: _Stream) -> AsyncGenerator[StreamMessage, None]:
@@ -214,8 +216,9 @@ class Delivering:
                         yield SegmentReceived(parcel.delivery.sequence, position, blob)
         finally:
             if upcoming is not None:
-                upcoming.cancel()
-                await asyncio.gather(upcoming, return_exceptions=True)
+                # What is being announced comes into the log whether or not anybody waits for it. The next stream must find
+                # it there, or it would announce the same records again.
+                await asyncio.gather(asyncio.shield(upcoming), return_exceptions=True)
             await parcels.aclose()
 
     def _judge(self, stream: _Stream) -> None:
@@ -243,11 +246,12 @@ class Delivering:
             async for message in inbound:
                 if not isinstance(message, ReceiptNote):
                     raise StatementInvalid("after the order a stream carries receipts")  # noqa: TRY301  # one way out
-                await self._receipts.take(stream.caller, [message.note])
+                async with stream.taking:
+                    await self._receipts.take(stream.caller, [message.note])
                 receipt = read_as(Receipt, message.note)
                 delivery = self._context.ledger.provided.delivery(receipt.grant_id, receipt.sequence)
                 is_ours = delivery is not None and delivery.order_id == stream.order.order_id
-                # Not whether the receipt is new decides: a former stream may have had it under way when this one began.
+                # Not whether the receipt is new decides: it may have come in by another call since this stream began.
                 if delivery is not None and is_ours and receipt.sequence in stream.owed:
                     stream.released.append((receipt.sequence, await self._release(stream, delivery)))
                     stream.wake.set()
@@ -270,8 +274,6 @@ class Delivering:
             position = known.stop
             state = ledger.delivery(stream.order.grant_id, known.sequence)
             if state is not None and not state.has_receipt:
-                # One that a former stream had under way may have been announced since this one began.
-                stream.owed.add(known.sequence)
                 entry = await asyncio.to_thread(self._context.log.entry, known.index)
                 note = parse_entry(entry).note or b""
                 blobs, digests = await asyncio.to_thread(_read_range, stream.store, known.range)
