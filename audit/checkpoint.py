@@ -11,7 +11,6 @@ The fourth line is an extension line: Unix time in milliseconds. A checkpoint of
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
         raise EntryInvalid("a number of the checkpoint is not in its one spelling")
     try:
         digest = base64.b64decode(root, validate=True)
-    except binascii.Error as cause:
+    except ValueError as cause:  # not base64, or not even ASCII
         raise EntryInvalid("the checkpoint's root is not base64") from cause
     checkpoint = Checkpoint(origin, int(size), digest, int(time[5:]))
     if checkpoint.to_text() != text:
