@@ -132,6 +132,8 @@ class Node:
     async def start(self) -> None:
         """Serve, and anchor on schedule."""
         context, member = self._context, self._settings.member_id
+        for refusal in await self._granting.recover():
+            self._logger.warning("publication_unfinished", reason=refusal.reason, message=str(refusal))
         await self._server.start()
         self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
         if self._settings.metrics_listen is not None:
@@ -141,6 +143,9 @@ class Node:
         self._opened.push_async_callback(
             context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
         )
+        # Peers may be slow to answer, or not there.
+        handing_over = asyncio.create_task(self._granting.hand_over_requests())
+        self._opened.push_async_callback(_ended, handing_over)
         stop = asyncio.Event()
         anchoring = asyncio.create_task(self._anchoring.run(stop))
 
@@ -241,12 +246,13 @@ class Node:
                 pending_transactions=lambda: view.health().pending_transactions,
             )
         )
+        self._granting = Granting(context)
         clients = read_client_certificates(map(_certificate, settings.client_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
             audit=AuditService(auditing),
             department=DepartmentService(
-                granting=Granting(context),
+                granting=self._granting,
                 requester=Requester(context),
                 anchoring=self._anchoring,
                 tracing=Tracing(context, auditing),
@@ -256,6 +262,12 @@ class Node:
         gate = Gate(self._logger, random, self._metrics.call_ended)
         tls = TLSIdentity(keys.tls_certificate_pem, keys.tls_key_pem)
         return Server(settings.listen, tls, Identities(view, settings.member_id, clients), services, gate)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """End a task that nobody waits for any more."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _bound_arenas() -> None:

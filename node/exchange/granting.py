@@ -71,10 +71,9 @@ class Granting:
         """Append records as one new version (`Publishing.publish`)."""
         return self._publishing.publish(dataset_id, batches)
 
-    async def recover(self) -> None:
-        """At start: finish publications that were cut short, and hand over requests that did not arrive."""
-        await self._publishing.recover()
-        await self.hand_over_requests()
+    async def recover(self) -> list[Refusal]:
+        """Finish publications that were cut short (`Publishing.recover`). Requests that did not arrive: `hand_over_requests`."""
+        return await self._publishing.recover()
 
     # Asking.
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 
 from audit.checkpoint import Checkpoint
+from crypto.errors import Refusal
 from crypto.packed import Packed
 from node.errors import DatasetExists, DatasetUnknown, RecordInvalid
 from node.exchange.context import Context, dataset_id_of, version_origin
@@ -115,14 +116,23 @@ class Publishing:
         mined = await self._set_head(dataset_id)
         yield PublishProgress(count, note or b"", mined.transaction_hash if mined else b"")
 
-    async def recover(self) -> None:
-        """Issue and anchor versions that a crash or an outage of the chain left unfinished."""
+    async def recover(self) -> list[Refusal]:
+        """Issue and anchor versions that a crash or an outage of the chain left unfinished. Before anything is served.
+
+        Returns:
+            Why a dataset could not be finished now, one for each; the next start or the next publication to it tries again.
+        """
+        refused: list[Refusal] = []
         for dataset_id in self._context.datasets.ids():
             if self._context.ledger.description(dataset_id) is None:
                 continue
-            store = await asyncio.to_thread(self._context.datasets.open, dataset_id)
-            await self._issue(dataset_id, store)
-            await self._set_head(dataset_id)
+            try:
+                store = await asyncio.to_thread(self._context.datasets.open, dataset_id)
+                await self._issue(dataset_id, store)
+                await self._set_head(dataset_id)
+            except Refusal as refusal:
+                refused.append(refusal)
+        return refused
 
     async def _issue(self, dataset_id: bytes, store: DatasetStore) -> bytes | None:
         """Sign and log the version note of what is committed, if it has none."""

@@ -112,7 +112,7 @@ def test_every_event_of_the_log_is_one_that_the_node_writes(guide: Path) -> None
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "node").rglob("*.py"))
     (rows,) = [rows for rows in _tables(guide) if "`serving`" in rows[0][0]]
     events = {event for row in rows for event in _code(row[0])}
-    assert len(events) == 12
+    assert len(events) == 13
     for event in events:
         assert f'"{event}"' in source, event
     # And the other way about: what the node itself and its gate log is explained.
