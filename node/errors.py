@@ -395,10 +395,10 @@ class RequestTooLarge(NodeError):
     )
 
 
-class EngineUnavailable(NodeError):
+class ChainProgramUnavailable(NodeError):
     """The program that runs the network is not on this machine, and could not be built."""
 
-    reason = "ENGINE_UNAVAILABLE"
+    reason = "CHAIN_PROGRAM_UNAVAILABLE"
     seen_by = "operator"
     remedy = (
         "Install the program that the message names, in the version that the network file asks for, or Go to have it built; "
@@ -406,10 +406,10 @@ class EngineUnavailable(NodeError):
     )
 
 
-class EngineFailed(NodeError):
+class ChainProgramFailed(NodeError):
     """A process of the network on this machine ended by itself, or the network was not ready in time. All its processes are stopped."""
 
-    reason = "ENGINE_FAILED"
+    reason = "CHAIN_PROGRAM_FAILED"
     seen_by = "operator"
     remedy = "Read what the process printed, in the message or in the file that it names, and run the command again."
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from node.chain.account import new_account, read_account, write_account
 from node.engine.children import end_of, run
 from node.engine.description import EngineDescription, fill, fill_file
-from node.errors import ConfigurationInvalid, EngineFailed, FileUnusable
+from node.errors import ChainProgramFailed, ConfigurationInvalid, FileUnusable
 
 HOMES, MAKING = "validators", "validators.making"
 ACCOUNT, NODE_KEY, LOG = Path("keystore") / "account.json", "node-key.json", "engine.log"
@@ -87,7 +87,7 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
         made: told how many validators are ready.
 
     Raises:
-        EngineFailed: the engine does not take the genesis.
+        ChainProgramFailed: the engine does not take the genesis.
         FileUnusable: the directory cannot be written.
     """
     making = state / MAKING
@@ -196,6 +196,6 @@ def _prepare(engine: EngineDescription, program: Path, validator: Validator) -> 
     command = [str(program), *fill(engine.prepare, public_values(engine, validator))]
     code = run(command, validator.home / LOG)
     if code != 0:
-        raise EngineFailed(
+        raise ChainProgramFailed(
             f"{program.name} did not take the network's files, code {code}:\n{end_of(validator.home / LOG)}", code=code
         )

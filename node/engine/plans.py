@@ -103,7 +103,7 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
         made: told how many new validators are ready.
 
     Raises:
-        EngineFailed, EngineUnavailable, FileUnusable: the directory cannot be made.
+        ChainProgramFailed, ChainProgramUnavailable, FileUnusable: the directory cannot be made.
         KeyInvalid, KeyFileExposed: the keys do not open.
     """
     if not founded(state):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from node.engine.children import spawn, stop
 from node.engine.description import EngineDescription, VersionCheck
-from node.errors import ConfigurationInvalid, EngineUnavailable
+from node.errors import ChainProgramUnavailable, ConfigurationInvalid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / ".kiteline" / "go" / "bin"
@@ -57,15 +57,15 @@ def build_program(
         compiled: told how many packages are compiled so far.
 
     Raises:
-        EngineUnavailable: the network file names no package, there is no Go, it fails, or it makes something else.
+        ChainProgramUnavailable: the network file names no package, there is no Go, it fails, or it makes something else.
     """
     go = engine.go
     if go is None:
         wanted = f" that prints {engine.version.says!r}" if engine.version else ""
-        raise EngineUnavailable(f"there is no {engine.program} on PATH{wanted}", program=engine.program)
+        raise ChainProgramUnavailable(f"there is no {engine.program} on PATH{wanted}", program=engine.program)
     compiler = shutil.which("go", path=environment.get("PATH"))
     if compiler is None:
-        raise EngineUnavailable(
+        raise ChainProgramUnavailable(
             f"{engine.program} is not on PATH, and there is no Go to build {go.package}", program=engine.program
         )
     built.mkdir(parents=True, exist_ok=True)
@@ -93,9 +93,9 @@ def build_program(
             child.stderr.close()
     program = built / engine.program
     if child.returncode != 0:
-        raise EngineUnavailable(f"{go.package} could not be built:\n" + "\n".join(said), program=engine.program)
+        raise ChainProgramUnavailable(f"{go.package} could not be built:\n" + "\n".join(said), program=engine.program)
     if not program.is_file() or (engine.version is not None and not _says(program, engine.version)):
-        raise EngineUnavailable(
+        raise ChainProgramUnavailable(
             f"{go.package} does not build the {engine.program} that is wanted", program=engine.program
         )
     return program

@@ -20,7 +20,7 @@ from node.chain.network import Network
 from node.engine.children import end_of, run, spawn, stop
 from node.engine.description import fill
 from node.engine.plans import Plan
-from node.errors import ChainMismatch, ChainUnavailable, EngineFailed, EngineUnavailable
+from node.errors import ChainMismatch, ChainProgramFailed, ChainProgramUnavailable, ChainUnavailable
 
 READY_SECONDS = 90.0  # from nothing to blocks; a slow disk takes most of it
 _LOOK_SECONDS = 0.2
@@ -83,7 +83,7 @@ class RunningNetwork:
         """Wait until every process serves the chain at its least height. `ready` is told how many do.
 
         Raises:
-            EngineFailed: a process ended, or the time is over.
+            ChainProgramFailed: a process ended, or the time is over.
             ChainMismatch: the state directory belongs to another chain.
         """
         deadline = time.monotonic() + seconds
@@ -97,26 +97,28 @@ class RunningNetwork:
                 if child.poll() is not None:
                     raise self._failed(plan, child.returncode)
             if time.monotonic() > deadline:
-                raise EngineFailed(
+                raise ChainProgramFailed(
                     f"{waiting[0].name} was not ready within {seconds:.0f} s{_printed(waiting[0])}",
                     process=waiting[0].name,
                 )
             time.sleep(_LOOK_SECONDS)
 
     def settle(self, arguments: Sequence[str]) -> None:
-        """Run the program once more beside each process, with the process's own values, to its end. Raises EngineFailed."""
+        """Run the program once more beside each process, with the process's own values, to its end. Raises ChainProgramFailed."""
         for plan, _ in self._children:
             if not arguments or plan.log is None:
                 continue
             code = run([str(self._program), *fill(arguments, plan.values)], plan.log)
             if code != 0:
-                raise EngineFailed(f"{plan.name} could not be settled, code {code}{_printed(plan)}", process=plan.name)
+                raise ChainProgramFailed(
+                    f"{plan.name} could not be settled, code {code}{_printed(plan)}", process=plan.name
+                )
 
     def wait(self, ended: Callable[[Ended], None]) -> None:
         """Wait until no process is left; `ended` is told of each that ends by itself while others go on.
 
         Raises:
-            EngineFailed: the last one ended otherwise than by being asked to.
+            ChainProgramFailed: the last one ended otherwise than by being asked to.
         """
         left = len(self._children)
         while left:
@@ -137,7 +139,7 @@ class RunningNetwork:
                 with plan.log.open("ab") as log:
                     return spawn(command, output=log, descriptors=descriptors)
         except OSError as cause:
-            raise EngineUnavailable(f"{self._program} cannot be run: {cause.strerror}") from cause
+            raise ChainProgramUnavailable(f"{self._program} cannot be run: {cause.strerror}") from cause
 
     def _watch(self, place: int, child: subprocess.Popen[bytes]) -> None:
         child.wait()
@@ -155,8 +157,8 @@ class RunningNetwork:
         finally:
             endpoints.close()
 
-    def _failed(self, plan: Plan, code: int) -> EngineFailed:
-        return EngineFailed(f"{plan.name} ended with code {code}{_printed(plan)}", process=plan.name, code=code)
+    def _failed(self, plan: Plan, code: int) -> ChainProgramFailed:
+        return ChainProgramFailed(f"{plan.name} ended with code {code}{_printed(plan)}", process=plan.name, code=code)
 
 
 def _printed(plan: Plan) -> str:

@@ -63,13 +63,17 @@ def test_a_network_file_says_how_to_start_it(tmp_path: Path) -> None:
         ('files = ["genesis.json"]', 'files = ["../network.toml"]', "files must name files beside the network file"),
         ('says = "1.2.3"', "", "says is missing"),
         ("engine@v1.2.3", "engine@latest", "package must end with @ and an exact version"),
-        ("[engine]", "[motor]", r"has no \[engine\]"),
     ],
 )
 def test_a_wrong_engine_is_refused_by_the_settings_name(tmp_path: Path, was: str, becomes: str, named: str) -> None:
     assert was in VALID
     with pytest.raises(ConfigurationInvalid, match=named):
         load_engine(written(tmp_path, VALID.replace(was, becomes)))
+
+
+def test_a_network_without_an_engine_is_not_run_by_one_machine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"has no \[engine\]; this network is not run by one machine"):
+        load_engine(written(tmp_path, VALID.replace("[engine", "[motor")))
 
 
 def test_an_engine_of_one_process_has_no_account(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from node.engine.description import EngineDescription, GoPackage, VersionCheck
 from node.engine.program import build_program, find_program
-from node.errors import ConfigurationInvalid, EngineUnavailable
+from node.errors import ChainProgramUnavailable, ConfigurationInvalid
 
 MODULE, TAG = "example.org/wheel", "v1.0.0"
 SOURCE = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("Version: 1.0.0") }\n'
@@ -47,10 +47,10 @@ def test_a_program_of_the_installation_that_is_not_there_is_no_case_for_go(tmp_p
 
 
 def test_without_go_or_a_package_to_build_the_refusal_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(EngineUnavailable, match=r"there is no wheel on PATH that prints 'Version: 1\.0\.0'"):
+    with pytest.raises(ChainProgramUnavailable, match=r"there is no wheel on PATH that prints 'Version: 1\.0\.0'"):
         build_program(engine("wheel"), built=tmp_path)
     go = GoPackage(f"{MODULE}@{TAG}", ())
-    with pytest.raises(EngineUnavailable, match=f"there is no Go to build {MODULE}@{TAG}"):
+    with pytest.raises(ChainProgramUnavailable, match=f"there is no Go to build {MODULE}@{TAG}"):
         build_program(engine("wheel", go=go), built=tmp_path, environment={"PATH": str(tmp_path)})
 
 
@@ -84,8 +84,8 @@ def test_what_go_says_of_a_package_that_it_cannot_build_is_in_the_refusal(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     wanted = engine("wheel", go=GoPackage(f"{MODULE}@v1.0.1", ()))
-    with pytest.raises(EngineUnavailable, match=r"(?s)could not be built:.*v1\.0\.1"):
+    with pytest.raises(ChainProgramUnavailable, match=r"(?s)could not be built:.*v1\.0\.1"):
         build_program(wanted, built=tmp_path / "built", environment=environment)
     wanted = engine("wheel", says="Version: 9", go=GoPackage(f"{MODULE}@{TAG}", ()))
-    with pytest.raises(EngineUnavailable, match="does not build the wheel that is wanted"):
+    with pytest.raises(ChainProgramUnavailable, match="does not build the wheel that is wanted"):
         build_program(wanted, built=tmp_path / "built", environment=environment)

@@ -21,7 +21,7 @@ from node.engine.description import EngineDescription
 from node.engine.founding import ACCOUNT, HOMES, NODE_KEY, Ports, founded, one_line, open_validators
 from node.engine.plans import Plan, count_processes, plan_process, plan_validators
 from node.engine.running import Ended, RunningNetwork
-from node.errors import ConfigurationInvalid, EngineFailed, EngineUnavailable
+from node.errors import ChainProgramFailed, ChainProgramUnavailable, ConfigurationInvalid
 from scripts.processes import free_port
 from tests.node.cli.desk import PASSPHRASE
 
@@ -125,7 +125,7 @@ def test_a_first_start_that_is_cut_short_leaves_no_validators(tmp_path: Path, st
 def test_a_genesis_that_the_engine_refuses_is_told_with_what_it_printed(tmp_path: Path, state: Path) -> None:
     description = engine(tmp_path)
     refusing = replace(description, prepare=("-c", "raise SystemExit('no such genesis')"))
-    with pytest.raises(EngineFailed, match=r"(?s)code 1:.*no such genesis"):
+    with pytest.raises(ChainProgramFailed, match=r"(?s)code 1:.*no such genesis"):
         plans(refusing, state)
     assert founded(state) == 0
     plans(description, state)
@@ -156,7 +156,7 @@ def test_the_end_of_one_is_told_and_the_end_of_the_last_is_a_failure(tmp_path: P
             told.append(ended)
             os.kill(two, signal.SIGKILL)
 
-        with pytest.raises(EngineFailed, match="validator 2 ended with code -9"):
+        with pytest.raises(ChainProgramFailed, match="validator 2 ended with code -9"):
             running.wait(end_the_other)
     assert [(ended.plan.name, ended.code, ended.left) for ended in told] == [("validator 1", -signal.SIGKILL, 1)]
 
@@ -166,7 +166,7 @@ def test_a_process_that_ends_at_once_is_told_with_what_it_printed_and_the_others
 ) -> None:
     program = "import sys, signal; sys.exit('a port is taken') if sys.argv[1] == '8001' else signal.pause()"
     with (
-        pytest.raises(EngineFailed, match=r"(?s)validator 2 ended with code 1; .*a port is taken"),
+        pytest.raises(ChainProgramFailed, match=r"(?s)validator 2 ended with code 1; .*a port is taken"),
         RunningNetwork(
             PYTHON, plans(engine(tmp_path, "-c", program, "{port}"), state), NETWORK, least_height=0
         ) as running,
@@ -182,14 +182,16 @@ def test_each_validator_is_settled_beside_its_process(tmp_path: Path, state: Pat
         running.settle(())
         running.settle(("-c", "import sys; open(sys.argv[1] + '/settled', 'x')", "{home}"))
         assert sorted(path.parent.name for path in state.glob("validators/*/settled")) == ["1", "2"]
-        with pytest.raises(EngineFailed, match=r"(?s)validator 1 could not be settled, code 1; .*nothing to attach to"):
+        with pytest.raises(
+            ChainProgramFailed, match=r"(?s)validator 1 could not be settled, code 1; .*nothing to attach to"
+        ):
             running.settle(("-c", "raise SystemExit('nothing to attach to')"))
 
 
 def test_a_network_that_serves_nothing_is_not_ready(tmp_path: Path) -> None:
     plan = plan_process(engine(tmp_path, "-c", SLEEPER, validators=0), tmp_path, free_port())
     with (
-        pytest.raises(EngineFailed, match="was not ready within 1 s"),
+        pytest.raises(ChainProgramFailed, match="was not ready within 1 s"),
         RunningNetwork(PYTHON, [plan], NETWORK, least_height=0) as running,
     ):
         running.wait_until_ready(seconds=1)
@@ -199,7 +201,7 @@ def test_a_program_that_cannot_be_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "engine").touch()
     plan = plan_process(engine(tmp_path, validators=0), tmp_path, 1)
     with (
-        pytest.raises(EngineUnavailable, match="cannot be run"),
+        pytest.raises(ChainProgramUnavailable, match="cannot be run"),
         RunningNetwork(tmp_path / "engine", [plan], NETWORK, least_height=0),
     ):
         pass
