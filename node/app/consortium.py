@@ -73,7 +73,7 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
         chain.view.refresh()
         members = chain.view.members()
         grants = chain.view.grants()
-        logs = [log_id(audit_origin(member.member_id)) for member in members]
+        logs = [(member.member_id, log_id(audit_origin(member.member_id))) for member in members]
         blocks = _anchoring_blocks(chain, logs)
     for directory in settings.anchor_networks:
         network, deployment = read_network_directory(directory)
@@ -103,8 +103,8 @@ def governing(settings: Settings, passphrase: bytes, clock: Clock) -> Iterator[C
         yield chain
 
 
-def _anchoring_blocks(chain: Chain, logs: Sequence[bytes]) -> set[bytes]:
-    return {anchor.block.hash for log in logs for anchor in chain.view.anchors(log)}
+def _anchoring_blocks(chain: Chain, logs: Sequence[tuple[str, bytes]]) -> set[bytes]:
+    return {anchor.block.hash for log in logs for anchor in chain.view.anchors(*log)}
 
 
 @contextmanager
