@@ -1,4 +1,4 @@
-"""What an authority's operator does on the chain without a running node: deploy, propose, approve, and read for auditors."""
+"""What an operator does on the chain without a running node: deploy the contracts, and read for auditors."""
 
 from __future__ import annotations
 
@@ -42,19 +42,6 @@ def deploy_consortium(
     )
     settings.contracts_file.write_text(dump_deployment(deployment), encoding="utf-8")
     return settings.contracts_file
-
-
-def propose_member(settings: Settings, passphrase: bytes, admission: Path, clock: Clock) -> tuple[int, bytes]:
-    """Propose a member; gives the proposal's number and the transaction."""
-    with governing(settings, passphrase, clock) as chain:
-        proposal, mined = chain.governance.propose_admission(read_admission(admission))
-        return proposal, mined.transaction_hash
-
-
-def approve_proposal(settings: Settings, passphrase: bytes, proposal: int, clock: Clock) -> bytes:
-    """Approve a proposal; gives the transaction."""
-    with governing(settings, passphrase, clock) as chain:
-        return chain.governance.approve(proposal).transaction_hash
 
 
 @dataclass(frozen=True)
