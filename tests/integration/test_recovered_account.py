@@ -36,7 +36,7 @@ def registry(consortium: LocalConsortium) -> Iterator[MemberPlan]:
 def test_keys_made_anew_are_put_in_force_and_the_log_goes_on(consortium: LocalConsortium, registry: MemberPlan) -> None:
     consortium.kiteline(CIVIL_AFFAIRS, "chain", "propose", "suspend", registry.member_id)
     with pytest.raises(CommandFailed, match="NotAMember"):
-        consortium.kiteline(registry, "chain", "anchor")
+        consortium.kiteline(registry, "chain", "propose", "threshold", "2")
     before = consortium.kiteline(registry, "status")
     assert consortium.nodes.pop(registry.slug).stop() == 0
 
