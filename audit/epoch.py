@@ -16,7 +16,7 @@ from typing import Any
 import lmdb
 
 from audit.environment import DATA_FILE, mapped, open_environment, writing
-from audit.errors import StoreDamaged, StoreVersion
+from audit.errors import StoreAbsent, StoreDamaged, StoreVersion
 from audit.files import disk_errors, sync_directory
 from audit.residency import MappedPages
 
@@ -154,6 +154,8 @@ class Epoch:
 
     def _connect(self) -> None:
         file = self._path / DATA_FILE
+        if not file.exists():
+            raise StoreAbsent(f"there is no {file}", path=file)
         with disk_errors(file):
             if not file.stat().st_size:
                 # LMDB would take it for a new one, and begin it.
