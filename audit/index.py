@@ -174,11 +174,13 @@ class Index:
             self._last_minute = -1
 
     def close(self) -> None:
-        """Flush and close. The store is closed even if the flush fails."""
+        """Flush what is not durable yet, and close. The store is closed even if the flush fails."""
         with self._lock:
             try:
-                with suppress(DiskFull):
-                    self.flush()
+                # A start that is refused has nothing to flush, and leaves every byte as it was.
+                if self._applied > self._flushed:
+                    with suppress(DiskFull):
+                        self.flush()
             finally:
                 self._environment.close()
 

@@ -140,3 +140,14 @@ def _other_format(path: Path) -> None:
 
 def _nonsense(path: Path) -> None:
     (path / "data.mdb").write_bytes(b"nonsense" * 4_096)
+
+
+def test_an_index_that_nothing_was_added_to_is_closed_as_it_was_opened(tmp_path: Path) -> None:
+    """A node whose start is refused changes nothing."""
+    log = Entries([_entry(number, number % 3, number) for number in range(5)])
+    index = Index.open(tmp_path, ORIGIN, map_bytes=SMALL_MAP)
+    index.catch_up(log)
+    index.close()
+    before = (tmp_path / "data.mdb").read_bytes()
+    Index.open(tmp_path, ORIGIN, map_bytes=SMALL_MAP).close()
+    assert (tmp_path / "data.mdb").read_bytes() == before

@@ -160,6 +160,13 @@ def test_a_store_whose_file_is_empty(kept: KeptLog, opener: Opener, way: Callabl
     assert _nothing_made(opener.other)
 
 
+def test_a_store_whose_file_is_gone(kept: KeptLog, opener: Opener) -> None:
+    """A disk that is not mounted looks like this; LMDB would begin a new file in its place."""
+    kept.files[-1].unlink()
+    with _refused(kept, "STORE_ABSENT"):
+        opener.open()
+
+
 def test_a_store_whose_origin_is_no_text(kept: KeptLog, opener: Opener) -> None:
     edit(kept.files[-1], b"head", b"origin", lambda held: b"\xff" + held[1:])
     with _refused(kept, "STORE_DAMAGED"):
