@@ -28,9 +28,8 @@ from tests.support.peer_client import LogWatch, department
 
 pytestmark = pytest.mark.process
 
-# LMDB's table of readers, the index of the chain, a copy of what everybody can read, which goes on by itself, and that of the log,
-# which opening makes anew where it is missing.
-NOT_STATE = ("lock.mdb", "chain-index/data.mdb", "data/index/data.mdb")
+# LMDB's table of readers, and the index of the chain: a copy of what everybody can read, which goes on by itself.
+NOT_STATE = ("lock.mdb", "chain-index/data.mdb")
 
 
 def state_of(home: Path) -> dict[str, str]:

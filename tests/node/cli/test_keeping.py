@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from audit.stored import epoch_files
+from audit.keeping.stored import epoch_files
 from crypto.engine import load_engine
 from crypto.sm2 import SM2PrivateKey
 from node.cli.output import Exit
 from tests.audit.conftest import MEMBER, ORIGIN
-from tests.audit.kept_log import KeptLog, build, copy_of, edit, flipped, rows_of, text_entry
+from tests.audit.keeping.kept_log import KeptLog, build, copy_of, edit, flipped, rows_of, text_entry
 from tests.node.cli.desk import Finished, kiteline, kiteline_on_a_terminal
 
 ENTRIES, EPOCH_LEAVES, TILE = 650, 200, 256
