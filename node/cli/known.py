@@ -118,9 +118,14 @@ def _audit_origin(member_id: str) -> str:
 
 
 def _keys_of(trust: Path) -> tuple[NoteKey, ...]:
-    """Every signing key of a trust file."""
+    """The signing keys of a trust file. One that was declared compromised does not count: nothing here dates a head."""
     known = read_trust(trust).keys
-    return tuple(NoteKey(member, SM2PublicKey.from_bytes(key.key)) for member, keys in known.items() for key in keys)
+    return tuple(
+        NoteKey(member, SM2PublicKey.from_bytes(key.key))
+        for member, keys in known.items()
+        for key in keys
+        if key.compromised_since is None
+    )
 
 
 __all__ = ["ChainSays", "LogAt", "anchor_of", "chain_says", "epoch_files", "log_at"]

@@ -45,8 +45,8 @@ def trust(made: KeptLog, tmp_path: Path) -> Path:
     return _trust(tmp_path / "trust.json", made.key)
 
 
-def _trust(file: Path, key: SM2PrivateKey) -> Path:
-    known = [{"key": key.public_key.to_bytes().hex(), "since": 0, "compromised_since": None}]
+def _trust(file: Path, key: SM2PrivateKey, compromised_since: int | None = None) -> Path:
+    known = [{"key": key.public_key.to_bytes().hex(), "since": 0, "compromised_since": compromised_since}]
     file.write_text(json.dumps({"version": 1, "keys": {MEMBER: known}, "blocks": [], "contracts": []}))
     return file
 
@@ -138,6 +138,11 @@ def test_a_check_says_what_it_could_not_compare(made: KeptLog) -> None:
     assert "no signed head was compared: give --head" in text
     assert "signature not verified" in _read("check", *_of(made))
     assert "give --trust" in _read("check", *_of(made))
+
+
+def test_a_key_that_was_declared_compromised_verifies_no_head(made: KeptLog, tmp_path: Path) -> None:
+    trust = _trust(tmp_path / "trust.json", made.key, compromised_since=1)
+    assert _document("check", *_of(made, trust))["signature_verified"] is False
 
 
 def test_a_check_of_an_interval_widens_it_to_whole_tiles(made: KeptLog, trust: Path) -> None:
