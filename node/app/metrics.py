@@ -19,6 +19,7 @@ class Watched:
 
     log_size: Callable[[], int]
     anchored_size: Callable[[], int]
+    unanchored_seconds: Callable[[], int]
     cosignatures: Callable[[], int]
     cosignatures_needed: Callable[[], int]
     block_number: Callable[[], int]
@@ -39,6 +40,11 @@ class Metrics:
         gauges: list[tuple[str, str, Callable[[], float]]] = [
             ("kiteline_log_entries", "Entries of the audit log.", watched.log_size),
             ("kiteline_log_anchored_entries", "Entries covered by an anchor on the chain.", watched.anchored_size),
+            (
+                "kiteline_log_unanchored_seconds",
+                "How long the oldest entry that no anchor covers has waited.",
+                watched.unanchored_seconds,
+            ),
             ("kiteline_log_cosignatures", "Witnesses that signed the head to be anchored last.", watched.cosignatures),
             (
                 "kiteline_log_cosignatures_needed",

@@ -314,6 +314,7 @@ class Node:
             Watched(
                 log_size=lambda: self._log.size,
                 anchored_size=status.anchored_size,
+                unanchored_seconds=status.unanchored_seconds,
                 cosignatures=lambda: len(cosigning.cosigned_by),
                 cosignatures_needed=lambda: settings.cosignatures_needed,
                 block_number=lambda: view.health().head.number,

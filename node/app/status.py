@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 
 from audit.checkpoint import log_id
+from audit.entry import parse_entry
 from node.app.settings import Settings
 from node.exchange.context import Context, audit_origin
+from node.model.events import Event
 from node.ports import ChainView
 from node.rpc.faces import AnchorNetworkStatus, NodeStatus
 
@@ -39,6 +42,15 @@ class Status:
         anchor = view.newest_anchor(self._log_id)
         return anchor.size if anchor is not None else 0
 
+    def unanchored_seconds(self) -> int:
+        """How long the oldest entry that no anchor covers has waited. An anchor is logged after the head that it is of, and needs none itself."""
+        context = self._context
+        for raw in context.log.entries(self.anchored_size(), context.tree.size):
+            entry = parse_entry(raw)
+            if entry.event != Event.CHECKPOINT_ANCHORED:
+                return max(0, context.clock() - entry.time_ms) // 1_000
+        return 0
+
     async def status(self) -> NodeStatus:
         """How the node is now."""
         context, settings = self._context, self._settings
@@ -68,6 +80,7 @@ class Status:
             witnesses=settings.witnesses,
             cosignatures_needed=settings.cosignatures_needed,
             cosigned_by=self._cosigned_by(),
+            unanchored_seconds=await asyncio.to_thread(self.unanchored_seconds),
             anchor_networks=tuple(
                 AnchorNetworkStatus(one.name, one.view.health().reachable, self._anchored_on(one.view))
                 for one in context.anchor_networks

@@ -99,6 +99,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
             "log_entries": answer.log_size,
             "log_root": answer.log_root.hex(),
             "anchored_entries": answer.anchored_size,
+            "unanchored_seconds": answer.unanchored_seconds,
             "chain_reachable": answer.chain_reachable,
             "chain_id": answer.chain_id,
             "block": answer.block_number,
@@ -120,7 +121,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 "member": f"{answer.member_id} {answer.member_name}",
                 "node": f"version {answer.version}, engine {answer.engine}, on {answer.listen_address}",
                 "up for": document["uptime"],
-                "log": f"{answer.log_size:,} entries, {answer.anchored_size:,} of them anchored",
+                "log": f"{answer.log_size:,} entries, {answer.anchored_size:,} of them anchored{_waiting(answer)}",
                 "log root": answer.log_root.hex(),
                 **({"witnesses": _witnesses(answer)} if answer.witnesses else {}),
                 **{f"network {one.name}": _network(one) for one in answer.anchor_networks},
@@ -134,6 +135,11 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 "Deliveries go on under known grants for max_outage_seconds; start the chain, or mend `endpoints`."
             )
             raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _waiting(answer: pb.GetStatusResponse) -> str:
+    waited = answer.unanchored_seconds
+    return f"; the oldest of the others has waited {timedelta(seconds=waited)}" if waited else ""
 
 
 def _network(one: pb.AnchorNetwork) -> Text:

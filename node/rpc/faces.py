@@ -161,6 +161,7 @@ class NodeStatus:
     cosignatures_needed: int
     cosigned_by: tuple[str, ...]
     anchor_networks: tuple[AnchorNetworkStatus, ...]
+    unanchored_seconds: int
 
 
 class StatusFace(Protocol):

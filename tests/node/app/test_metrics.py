@@ -29,6 +29,7 @@ class Figures:
         return Watched(
             log_size=lambda: self.log,
             anchored_size=lambda: self.anchored,
+            unanchored_seconds=lambda: 40,
             cosignatures=lambda: 1,
             cosignatures_needed=lambda: 2,
             block_number=lambda: self.block,
@@ -53,6 +54,7 @@ def test_gauges_are_read_when_the_page_is_asked_for_and_calls_are_counted() -> N
         page = _page(port)
         assert page["kiteline_log_entries"] == 12
         assert page["kiteline_log_anchored_entries"] == 10
+        assert page["kiteline_log_unanchored_seconds"] == 40
         assert page["kiteline_log_cosignatures"] == 1
         assert page["kiteline_log_cosignatures_needed"] == 2
         assert page["kiteline_chain_block"] == 7

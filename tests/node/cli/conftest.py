@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.node.cli.desk import furnish
-from tests.node.exchange.conftest import pytest_pyfunc_call
-
-__all__ = ["pytest_pyfunc_call"]
 
 
 @pytest.fixture(scope="session")

@@ -272,6 +272,7 @@ class MemoryOffice:
             cosignatures_needed=1,
             cosigned_by=(),
             anchor_networks=(AnchorNetworkStatus("city", reachable=True, anchored_size=3),),
+            unanchored_seconds=12,
         )
 
 
