@@ -124,6 +124,8 @@ def make_report(
             "contracts": sorted(address.hex() for address in trust.contracts),
             "witnesses": sorted(trust.witnesses),
             "cosignatures_needed": trust.cosignatures_needed,
+            "finality_members": sorted(trust.finality_members),
+            "finality_needed": trust.finality_needed,
         },
     }
 

@@ -150,11 +150,13 @@ def _trust(trust: Document, name: Naming) -> Iterable[str]:
         return
     yield "<table>"
     needed = f"; {trust['cosignatures_needed']} needed" if trust["witnesses"] else ""
+    final = f"; {trust['finality_needed']} needed" if trust["finality_members"] else ""
     rows = (
         ("keys of members 成员公钥", ", ".join(map(name, trust["members"]))),
         ("blocks known to be final 已知区块", _text(trust["blocks"])),
         ("contracts 合约", f"<code>{_text(', '.join(trust['contracts']))}</code>"),
         ("witnesses 见证方", ", ".join(map(name, trust["witnesses"])) + needed),
+        ("who may state finality 可声明终局者", ", ".join(map(name, trust["finality_members"])) + final),
     )
     yield from (f"<tr><th>{title}</th><td>{value}</td></tr>" for title, value in rows if value)
     yield "</table>"

@@ -16,7 +16,8 @@ What is proved, link by link:
     checkpoint    the member signed that head of its audit log (C2SP tlog-checkpoint)
     cosignatures  witnesses saw it, and saw nothing that contradicts it (C2SP tlog-witness)
     anchor        a contract stated exactly that head, or one consistent with it, in a transaction's receipt (EIP-2718)
-    block         that receipt is under the header of a block (Yellow Paper, appendix D), and the block is known
+    finality      departments that the auditor chooses stated that the block is final, each from an endpoint of its own
+    block         that receipt is under the header of a block (Yellow Paper, appendix D), and the block is known, or stated so
     keys          every key that signed had come into force and was not declared compromised when a block first had what it signed
 
 The order of the file: hashes and signatures, notes and entries, trees, RLP, the two formats, the judgement, the command.
@@ -637,12 +638,13 @@ class ChainStatement:
 @dataclass(frozen=True)
 class Anchored:
     """A head of the log that a network has. `checkpoint`: the note whose digest stands there; `consistency`: the path between
-    it and the file's checkpoint, from the smaller to the larger.
+    it and the file's checkpoint, from the smaller to the larger; `finality`: the note of those who saw the block final, or None.
     """
 
     checkpoint: bytes
     consistency: tuple[bytes, ...]
     chain: ChainStatement
+    finality: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -675,6 +677,8 @@ class Proof:
             yield f"header {_base64(chain.header)}"
             yield f"receipt-index {chain.receipt_index}"
             yield from (f"receipt-path {_base64(node)}" for node in chain.receipt_path)
+            if one.finality is not None:
+                yield f"finality {_base64(one.finality)}"
         for key in self.keys:
             compromised = "-" if key.compromised_since is None else str(key.compromised_since)
             yield f"key {key.member} {key.epoch} {key.key.hex()} {key.since} {compromised}"
@@ -754,7 +758,9 @@ def _read_proof(lines: _Lines) -> Proof:
     anchored = []
     while lines.at("anchored"):
         note, consistency = _unbase64(lines.one("anchored")), lines.hashes("consistency")
-        anchored.append(Anchored(note, consistency, _read_chain(lines)))
+        chain = _read_chain(lines)
+        finality = _unbase64(lines.one("finality")) if lines.at("finality") else None
+        anchored.append(Anchored(note, consistency, chain, finality))
     keys = tuple(_read_key(value) for value in lines.many("key"))
     networks = {one.chain.network for one in anchored}
     if len(anchored) > MAX_ANCHORS or len(networks) < len(anchored):
@@ -889,6 +895,8 @@ class Trust:
         contracts: addresses (20 bytes) of the contracts Anchors.
         witnesses: members whose cosignatures count.
         cosignatures_needed: how many of them a checkpoint must have.
+        finality_members: members whose word counts that a block is final.
+        finality_needed: how many of them must have given it; a block of `blocks` needs none.
     """
 
     keys: dict[str, tuple[KnownKey, ...]] = field(default_factory=dict)
@@ -896,6 +904,8 @@ class Trust:
     contracts: frozenset[bytes] = frozenset()
     witnesses: frozenset[str] = frozenset()
     cosignatures_needed: int = 0
+    finality_members: frozenset[str] = frozenset()
+    finality_needed: int = 0
 
 
 def read_trust(text: str) -> Trust:
@@ -903,9 +913,12 @@ def read_trust(text: str) -> Trust:
     try:
         document = json.loads(text, object_pairs_hook=_once)
         witnesses = document.pop("witnesses", {"members": [], "needed": 0})
+        finality = document.pop("finality", {"members": [], "needed": 0})
         document.pop("grants", None)  # these are for the trail,
         document.pop("names", None)  # and these for people
-        if document.keys() != {"version", "keys", "blocks", "contracts"} or witnesses.keys() != {"members", "needed"}:
+        if document.keys() != {"version", "keys", "blocks", "contracts"} or any(
+            one.keys() != {"members", "needed"} for one in (witnesses, finality)
+        ):
             raise Malformed("it lacks a word, or has one that is unknown")
         trust = Trust(
             keys={_member(name): tuple(map(_known_key, known)) for name, known in document["keys"].items()},
@@ -913,9 +926,12 @@ def read_trust(text: str) -> Trust:
             contracts=frozenset(_hex(value, 20) for value in document["contracts"]),
             witnesses=frozenset(map(_member, witnesses["members"])),
             cosignatures_needed=_number(str(witnesses["needed"])),
+            finality_members=frozenset(map(_member, finality["members"])),
+            finality_needed=_number(str(finality["needed"])),
         )
-        if document["version"] != 1 or trust.cosignatures_needed > len(trust.witnesses):
-            raise Malformed("it is of another version, or needs more cosignatures than it names witnesses")
+        few = trust.cosignatures_needed > len(trust.witnesses) or trust.finality_needed > len(trust.finality_members)
+        if document["version"] != 1 or few:
+            raise Malformed("it is of another version, or needs more signatures than it names members")
     except (ValueError, TypeError, AttributeError, RecursionError) as cause:
         raise Malformed(f"this is no trust file: {cause}") from cause
     return trust
@@ -1036,6 +1052,8 @@ class _Judge:
         self._used: dict[tuple[str, bytes, bytes | None], str] = {}
         self._anchored: dict[Anchored, int] = {}  # those whose link holds: the size of the head
         self._dated: dict[bytes, int] = {}  # by note: when a block that holds had it
+        self._final: set[Anchored] = set()  # those whose block is stated to be final
+        self._is_unvouched = False  # whether the file's word alone is why a block counts
         self._is_placed = False
         self._anchored_size = 0
 
@@ -1047,6 +1065,8 @@ class _Judge:
             links.append(self._judged("cosignatures", self._check_cosignatures))
         for one in self._proof.anchored:
             links.append(self._judged(f"anchor {one.chain.network}", partial(self._check_anchor, one)))
+            if self._trust.finality_needed:
+                links.append(self._judged(f"finality {one.chain.network}", partial(self._check_finality, one)))
             links.append(self._judged(f"block {one.chain.network}", partial(self._check_block, one)))
         if not self._proof.anchored:
             links.append(Link("anchor", holds=False, says="no network is named that has a head", rests_on=ARITHMETIC))
@@ -1219,14 +1239,34 @@ class _Judge:
         header = read_header(one.chain.header)
         if header.number != one.chain.block_number:
             raise _DoesNotHold(f"the header is of block {header.number}, not {one.chain.block_number}")
-        if self._trust.blocks and header.hash not in self._trust.blocks:
+        if self._trust.blocks and header.hash not in self._trust.blocks and one not in self._final:
             raise _DoesNotHold(f"block {header.hash.hex()} is none of those that the auditor knows")
         if one in self._anchored:
             self._dated[one.checkpoint] = min(header.time, self._dated.get(one.checkpoint, header.time))
             self._anchored_size = max(self._anchored_size, self._anchored[one])
-        if self._trust.blocks:
+        if header.hash in self._trust.blocks:
             return f"block {header.number}, {header.hash.hex()}, is one that the auditor knows", AUDITOR
+        if one in self._final:
+            return f"block {header.number}, {header.hash.hex()}, is stated to be final", AUDITOR
+        self._is_unvouched = True
         return f"block {header.number} has the hash {header.hash.hex()}; compare it with the chain", FILE
+
+    def _check_finality(self, one: Anchored) -> tuple[str, str]:
+        """Members' word, each from an endpoint of its own, which takes the place of a node of the auditor's. Not the log's owner's."""
+        header, needed = read_header(one.chain.header), self._trust.finality_needed
+        if header.hash in self._trust.blocks:
+            return "the auditor knows the block and needs nobody's word for it", AUDITOR
+        if one.finality is None:
+            raise _DoesNotHold("nobody states that the block is final")
+        note = read_note(one.finality)
+        if note.text != finality_text(one.chain.chain_id, header.number, header.hash):
+            raise _DoesNotHold("the statement of finality is of another block")
+        members = self._trust.finality_members - {self._needed().member}
+        names = self._signers(note, "the statement of finality", one.finality, members)
+        if len(names) < needed:
+            raise _DoesNotHold(f"{len(names)} departments state that the block is final, {needed} are needed")
+        self._final.add(one)
+        return f"{', '.join(names)} saw the block final; {needed} are needed", self._rests(names)
 
     def _check_keys(self) -> tuple[str, str]:
         """No key signed before it was in force, or after it was declared compromised.
@@ -1248,8 +1288,7 @@ class _Judge:
         count = len({used[:2] for used in self._used})
         says = f"{count} keys signed; each had come into force, and none was declared compromised by then"
         says += f"; no block dates {', '.join(sorted(undated)[:5])}" if undated else ""
-        is_dated_by_auditor = self._trust.blocks or not self._dated
-        return says, self._rests([member for member, _, _ in self._used]) if is_dated_by_auditor else FILE
+        return says, FILE if self._is_unvouched else self._rests([member for member, _, _ in self._used])
 
     def _dated_at(self) -> int | None:
         """When a block first had the entries, Unix seconds."""
@@ -1281,6 +1320,11 @@ def author_of(text: str, actor: str) -> str:
     role = "requester " if head in _BY_REQUESTER else "provider "
     author = next((line.removeprefix(role) for line in lines if line.startswith(role)), actor)
     return author if _TOKEN.fullmatch(author) else "-"  # which nobody is called
+
+
+def finality_text(chain_id: int, number: int, block_hash: bytes) -> str:
+    """What departments sign that saw a block final: every one the same text, so that their signatures stand under one note."""
+    return f"kiteline/finality/v1\nchain {chain_id}\nblock {number}\nhash {block_hash.hex()}\n"
 
 
 def cosigned_message(time: int, text: str) -> bytes:

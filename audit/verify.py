@@ -61,6 +61,7 @@ def trust_text(trust: verifier.Trust, grants: Iterable[GrantFacts] = (), names: 
         "contracts": sorted(address.hex() for address in trust.contracts),
         "names": dict(sorted((names or {}).items())),
         "grants": {facts.grant: {**vars(facts)} for facts in grants},
+        "finality": {"members": sorted(trust.finality_members), "needed": trust.finality_needed},
         "witnesses": {"members": sorted(trust.witnesses), "needed": trust.cosignatures_needed},
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"

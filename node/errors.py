@@ -352,6 +352,14 @@ class NotAnchored(NodeError):
     remedy = "Wait for the next scheduled anchor, or run `kiteline chain anchor` on the node whose log it is."
 
 
+class BlockNotFinal(NodeError):
+    """The block is not final as this node's own endpoints have it, or it does not follow that chain. It states nothing about it."""
+
+    reason = "BLOCK_NOT_FINAL"
+    seen_by = "peer"
+    remedy = "Ask again when the network's rule of finality is met; if it goes on, compare the block with this member's operator."
+
+
 class CosignaturesMissing(NodeError):
     """Fewer witnesses than are needed cosigned the log's head, so that it is not anchored yet."""
 

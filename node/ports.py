@@ -71,6 +71,13 @@ class ChainWriter(Protocol):
 class ChainProofs(Protocol):
     """What only the chain's own blocks can prove."""
 
+    @property
+    def chain_id(self) -> int: ...
+    def final_hash(self, number: int) -> bytes | None:
+        """The hash of the block of this number, asked of this node's own endpoints now; None while it is not final. Blocking; raises
+        ChainUnavailable.
+        """
+
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         """The chain's part of an evidence file. Blocking; raises ChainUnavailable, ChainMismatch."""
 
@@ -219,6 +226,9 @@ class Peer(Protocol):
     async def range_file(self, first: int, count: int, *, anchored: bool) -> bytes: ...
     async def cosign(self, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
         """The cosignature line of this witness. Raises WitnessBehind with `size`, LogForked."""
+
+    async def state_finality(self, chain_id: int, number: int, block_hash: bytes) -> bytes:
+        """The note in which this peer states that a block is final. Raises BlockNotFinal."""
 
 
 class Peers(Protocol):

@@ -326,7 +326,7 @@ class Node:
         clients = read_client_certificates(map(_certificate, settings.client_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
-            audit=AuditService(auditing, Witnessing(context, self._witnessed)),
+            audit=AuditService(auditing, Witnessing(context, self._witnessed), auditing.finality),
             department=DepartmentService(
                 granting=self._granting,
                 requester=Requester(context),

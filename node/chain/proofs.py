@@ -7,6 +7,7 @@ from audit.verifier import ChainStatement, Malformed, read_header, receipt_under
 from node.chain.block_evidence import encoded_receipts, raw_header
 from node.chain.deployment import Deployment
 from node.chain.endpoints import Endpoints
+from node.chain.finality import final_head, header_at
 from node.chain.json_rpc import hexadecimal, read_receipt
 from node.chain.network import Network
 from node.errors import ChainMismatch, ChainUnavailable
@@ -20,6 +21,19 @@ class Proofs:
         self._network = network
         self._deployment = deployment
         self._endpoints = endpoints
+
+    @property
+    def chain_id(self) -> int:
+        """Of the network."""
+        return self._network.chain_id
+
+    def final_hash(self, number: int) -> bytes | None:
+        """The hash of the block of this number; None while it is not final. Raises ChainUnavailable."""
+        head = final_head(self._network, self._endpoints)
+        if head is None or number > head.number:
+            return None
+        header = header_at(self._endpoints, number)
+        return header.hash if header is not None else None
 
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         """The chain's part of an evidence file for this anchor, checked as an auditor will check it.

@@ -13,6 +13,7 @@ from crypto.errors import EncodingInvalid, Refusal
 from crypto.notes import parse_note
 from node.errors import ChainMismatch, ChainUnavailable, EntryUnknown, NotAnAuditor, NotAnchored, RangeInvalid
 from node.exchange.context import Context, audit_origin
+from node.exchange.finality import Finality
 from node.exchange.heads import signed_head
 from node.exchange.journal import Step
 from node.model.chain import Anchor, Member, Role
@@ -24,11 +25,12 @@ MAX_RANGE_BYTES = 16 << 20  # of entries in one range file
 
 
 class Auditing:
-    """Reads this node's log for a caller that the transport has identified."""
+    """Reads this node's log for a caller that the transport has identified. `finality`: of the blocks that evidence names."""
 
     def __init__(self, context: Context, proofs: ChainProofs) -> None:
         self._context = context
         self._proofs = proofs
+        self.finality = Finality(context, (proofs, *(network.proofs for network in context.anchor_networks)))
         self._log_id = log_id(audit_origin(context.member_id))
 
     async def checkpoint(self, caller: Member) -> tuple[bytes, bytes]:
@@ -118,7 +120,8 @@ class Auditing:
         """The networks that have a head of at least `size` entries: the first one the head itself, others that or another. A network
         that does not answer is left out, but for the first. Raises ChainUnavailable.
         """
-        found = [Anchored(note, (), await asyncio.to_thread(self._proofs.receipt_proof, anchor))]
+        statement = await asyncio.to_thread(self._proofs.receipt_proof, anchor)
+        found = [Anchored(note, (), statement, await self.finality.collect(statement))]
         for network in self._context.anchor_networks[: MAX_ANCHORS - 1]:
             other = self._covering(size, network.view)
             if other is None:
@@ -129,7 +132,7 @@ class Auditing:
                 path = await asyncio.to_thread(self._context.tree.consistency, *sizes)
             with suppress(ChainUnavailable, ChainMismatch):
                 statement = await asyncio.to_thread(network.proofs.receipt_proof, other[0])
-                found.append(Anchored(other[1], tuple(path), statement))
+                found.append(Anchored(other[1], tuple(path), statement, await self.finality.collect(statement)))
         return tuple(found)
 
     def _covering(self, size: int, view: ChainView | None = None) -> tuple[Anchor, bytes] | None:
@@ -147,7 +150,8 @@ class Auditing:
 
     def _keys(self, signers: set[str], note: bytes, anchored: Sequence[Anchored]) -> list[KeyStatement]:
         """Every key of these members, and of those under the heads: this one, and its witnesses."""
-        names = signers.union(*(_names_under(head) for head in (note, *(one.checkpoint for one in anchored))))
+        notes = [note, *(one.checkpoint for one in anchored), *(one.finality for one in anchored if one.finality)]
+        names = signers.union(*map(_names_under, notes))
         members = [member for name in sorted(names) if (member := self._context.view.member(name)) is not None]
         return [
             KeyStatement(

@@ -8,14 +8,15 @@ from kiteline.audit.v1 import audit_pb2 as pb
 from node.errors import SubjectInvalid
 from node.model.chain import Member
 from node.rpc import shapes
-from node.rpc.faces import AuditingFace, WitnessingFace
+from node.rpc.faces import AuditingFace, FinalityFace, WitnessingFace
 
 
 class AuditService:
     """One method an RPC; see the proto for who may call it and what it refuses."""
 
-    def __init__(self, auditing: AuditingFace, witnessing: WitnessingFace) -> None:
+    def __init__(self, auditing: AuditingFace, witnessing: WitnessingFace, finality: FinalityFace) -> None:
         self._auditing = auditing
+        self._finality = finality
         self._witnessing = witnessing
 
     async def get_checkpoint(self, _request: pb.GetCheckpointRequest, caller: Member) -> pb.GetCheckpointResponse:
@@ -51,6 +52,12 @@ class AuditService:
         """Cosign."""
         line = await self._witnessing.cosign(caller, request.checkpoint_note, request.old_size, list(request.path))
         return pb.CosignResponse(cosignature_line=line)
+
+    async def state_finality(self, request: pb.StateFinalityRequest, caller: Member) -> pb.StateFinalityResponse:
+        """StateFinality."""
+        block_hash = shapes.statement_id(request.block_hash, "block hash")
+        note = await self._finality.state(caller, request.chain_id, request.block_number, block_hash)
+        return pb.StateFinalityResponse(finality_note=note)
 
 
 def _subject(request: pb.ListEntriesRequest) -> str:

@@ -122,6 +122,13 @@ class WitnessingFace(Protocol):
         """The cosignature line under a head of the caller's log."""
 
 
+class FinalityFace(Protocol):
+    """This node's word about blocks (node.exchange.finality.Finality)."""
+
+    async def state(self, caller: Member, chain_id: int, number: int, block_hash: bytes) -> bytes:
+        """The note in which this node states that a block is final."""
+
+
 class AnchoringFace(Protocol):
     """Putting the log's head on the chain (node.exchange.anchoring.Anchoring)."""
 

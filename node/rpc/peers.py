@@ -130,6 +130,14 @@ class GRPCPeer:
         )
         return response.cosignature_line
 
+    async def state_finality(self, chain_id: int, number: int, block_hash: bytes) -> bytes:
+        """The note in which this peer states that a block is final. Raises BlockNotFinal."""
+        request = audit.StateFinalityRequest(chain_id=chain_id, block_number=number, block_hash=block_hash)
+        response: audit.StateFinalityResponse = await self._answer(
+            self._audit_stub().StateFinality(request, timeout=self._deadlines.call)
+        )
+        return response.finality_note
+
     async def _answer(self, call: Awaitable[T]) -> T:
         with _failures_of(self._member_id):
             return await call

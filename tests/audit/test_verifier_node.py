@@ -41,6 +41,12 @@ class BlockProofs:
     def __init__(self, network: str = "memory") -> None:
         self.network = network
         self.blocks: set[bytes] = set()
+        self.hashes: dict[int, bytes] = {}  # by number
+
+    chain_id = 1337
+
+    def final_hash(self, number: int) -> bytes | None:
+        return self.hashes.get(number)
 
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         head = Checkpoint(f"kiteline/{anchor.member_id}/audit/SM3", anchor.size, anchor.root, 0)
@@ -49,6 +55,7 @@ class BlockProofs:
         receipts = [encode_receipt([other_log(1)]), encode_receipt([other_log(2), log], kind=2), encode_receipt([])]
         block = make_block(receipts, anchor.block.number, anchor.block.time)
         self.blocks.add(block.hash)
+        self.hashes[anchor.block.number] = block.hash
         return ChainStatement(self.network, 1337, CONTRACT, anchor.block.number, block.header, 1, block.path(1))
 
 

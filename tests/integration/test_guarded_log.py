@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, LocalConsortium, Mem
 from scripts.processes import free_port
 from tests.integration.conftest import initialise
 from tests.integration.test_bad_start import check_refused
+from tests.support.commands import run
 from tests.support.peer_client import LogWatch, WireRefusal, now_ms, peer
 from tests.support.statements import member_id
 
@@ -175,6 +177,28 @@ def _known(consortium: LocalConsortium) -> int:
     """The size at which the witness knows the log."""
     path = consortium.home(CIVIL_AFFAIRS) / "data" / "witnessed" / f"{HARBOUR.member_id}.head"
     return int(parse_note(path.read_bytes()).text.split("\n")[1])
+
+
+def test_evidence_carries_the_witnesses_word_that_its_block_is_final(
+    consortium: LocalConsortium, harbour: Harbour, tmp_path: Path
+) -> None:
+    """An auditor who knows keys and the contract, and no block, rests on it; with one word more than there are it does not hold."""
+    node = consortium.start_node(HARBOUR)
+    file, trust = tmp_path / "start.evidence", tmp_path / "trust.json"
+    consortium.kiteline(HARBOUR, "evidence", "--member", HARBOUR.member_id, "--index", "0", "--to", str(file))
+    consortium.kiteline(HARBOUR, "chain", "trust", "--to", str(trust))
+    assert node.stop() == 0, node.log_end()
+    members = [CIVIL_AFFAIRS.member_id, HEALTH.member_id]
+    known = json.loads(trust.read_text(encoding="utf-8")) | {"blocks": []}
+    trust.write_text(json.dumps(known | {"finality": {"members": members, "needed": 2}}), encoding="utf-8")
+    verdict = consortium.kiteline(None, "verify", str(file), "--trust", str(trust))
+    assert verdict["proven"]
+    assert {"finality embedded", "block embedded"} <= {link["name"] for link in verdict["links"]}
+    more = {"members": [*members, member_id(1)], "needed": 3}
+    trust.write_text(json.dumps(known | {"finality": more}), encoding="utf-8")
+    ended = run(consortium, "verify", str(file), "--trust", str(trust), "--json")
+    assert ended.code == 4
+    assert "2 departments state that the block is final, 3 are needed" in ended.printed
 
 
 def test_with_its_own_log_the_node_goes_on(consortium: LocalConsortium, harbour: Harbour) -> None:

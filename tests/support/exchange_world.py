@@ -243,6 +243,9 @@ class MemoryPeer:
     async def cosign(self, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
         return await self._target.witnessing.cosign(self._caller, checkpoint_note, old_size, path)
 
+    async def state_finality(self, chain_id: int, number: int, block_hash: bytes) -> bytes:
+        return await self._target.auditing.finality.state(self._caller, chain_id, number, block_hash)
+
 
 class MemoryPeers:
     """Everybody, as one member reaches them."""
@@ -268,6 +271,11 @@ class MemoryIndex:
 
 class NoProofs:
     """A chain without blocks has no headers to prove anything with."""
+
+    chain_id = 1337
+
+    def final_hash(self, number: int) -> bytes | None:
+        raise ChainUnavailable(f"the chain in memory keeps no block {number}")
 
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         raise ChainUnavailable(f"the chain in memory keeps no block {anchor.block.number}")

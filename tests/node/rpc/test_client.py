@@ -241,6 +241,11 @@ async def test_what_a_department_asks_and_is_told_crosses_unchanged() -> None:
                 call.GetMemberEvidence(pb.GetMemberEvidenceRequest(member_id="nobody"))
             consistency = client.audit.GetConsistency(audit_pb2.GetConsistencyRequest(old_size=1, new_size=2))
             assert consistency.path == [b"\x01" * 32, b"\x02" * 32]
+            block = audit_pb2.StateFinalityRequest(chain_id=1337, block_number=9, block_hash=b"\x07" * 32)
+            stated = client.audit.StateFinality(block).finality_note.decode()
+            assert stated.endswith(f" 1337 9 {'07' * 32}")
+            with pytest.raises(StatementInvalid):
+                client.audit.StateFinality(audit_pb2.StateFinalityRequest(chain_id=1337, block_hash=b"x"))
 
     async with world.serving() as address:
         await asyncio.to_thread(ask, address)

@@ -304,6 +304,9 @@ class MemoryAudit:
     async def range_file(self, caller: Member, first: int, count: int, *, anchored: bool) -> bytes:
         return b"range %d %d %d\n" % (first, count, anchored) * 200_000
 
+    async def state(self, caller: Member, chain_id: int, number: int, block_hash: bytes) -> bytes:
+        return f"{caller.member_id} {chain_id} {number} {block_hash.hex()}".encode()
+
     async def cosign(self, caller: Member, checkpoint_note: bytes, old_size: int, path: Sequence[bytes]) -> str:
         return f"\u2014 {caller.member_id} {checkpoint_note.hex()}{old_size}{len(path)}\n"
 
@@ -355,7 +358,7 @@ class World:
         """The provider's server."""
         services = Services(
             peer=PeerService(PROVIDER, self.provider),
-            audit=AuditService(self.audit, self.audit),
+            audit=AuditService(self.audit, self.audit, self.audit),
             department=DepartmentService(
                 granting=self.office,
                 requester=self.office,

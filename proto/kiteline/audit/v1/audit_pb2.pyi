@@ -97,3 +97,19 @@ class CosignResponse(_message.Message):
     COSIGNATURE_LINE_FIELD_NUMBER: _ClassVar[int]
     cosignature_line: str
     def __init__(self, cosignature_line: _Optional[str] = ...) -> None: ...
+
+class StateFinalityRequest(_message.Message):
+    __slots__ = ("chain_id", "block_number", "block_hash")
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_HASH_FIELD_NUMBER: _ClassVar[int]
+    chain_id: int
+    block_number: int
+    block_hash: bytes
+    def __init__(self, chain_id: _Optional[int] = ..., block_number: _Optional[int] = ..., block_hash: _Optional[bytes] = ...) -> None: ...
+
+class StateFinalityResponse(_message.Message):
+    __slots__ = ("finality_note",)
+    FINALITY_NOTE_FIELD_NUMBER: _ClassVar[int]
+    finality_note: bytes
+    def __init__(self, finality_note: _Optional[bytes] = ...) -> None: ...

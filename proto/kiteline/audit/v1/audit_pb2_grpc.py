@@ -67,6 +67,11 @@ class AuditServiceStub:
                 request_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignRequest.SerializeToString,
                 response_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignResponse.FromString,
                 _registered_method=True)
+        self.StateFinality = channel.unary_unary(
+                '/kiteline.audit.v1.AuditService/StateFinality',
+                request_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.StateFinalityRequest.SerializeToString,
+                response_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.StateFinalityResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -121,6 +126,14 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StateFinality(self, request, context):
+        """Asks this node to state that a block is final, which it asks of its own endpoints. Any active member may call.
+        Reasons: NOT_A_MEMBER, BLOCK_NOT_FINAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +166,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.Cosign,
                     request_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignRequest.FromString,
                     response_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignResponse.SerializeToString,
+            ),
+            'StateFinality': grpc.unary_unary_rpc_method_handler(
+                    servicer.StateFinality,
+                    request_deserializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.StateFinalityRequest.FromString,
+                    response_serializer=kiteline_dot_audit_dot_v1_dot_audit__pb2.StateFinalityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -320,6 +338,33 @@ class AuditService:
             '/kiteline.audit.v1.AuditService/Cosign',
             kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignRequest.SerializeToString,
             kiteline_dot_audit_dot_v1_dot_audit__pb2.CosignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StateFinality(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kiteline.audit.v1.AuditService/StateFinality',
+            kiteline_dot_audit_dot_v1_dot_audit__pb2.StateFinalityRequest.SerializeToString,
+            kiteline_dot_audit_dot_v1_dot_audit__pb2.StateFinalityResponse.FromString,
             options,
             channel_credentials,
             insecure,
