@@ -114,7 +114,9 @@ class Asking:
         if grant.state is not GrantState.APPROVED:
             await self._context.refresh_view()
             grant = self._papers.own_grant(grant_id)
-            judge_release(self._context.facts(grant_id))
+            if grant.state is not GrantState.APPROVED:
+                # What is refused so has no terms to ask for; of what was just approved they are still to come.
+                judge_release(self._context.facts(grant_id))
         return grant, await self._papers.terms(grant), await self._papers.description(grant.dataset_id)
 
     async def _ask_new(self, grant: GrantOnChain, terms: Terms, description: Description, key: str) -> QueryResult:

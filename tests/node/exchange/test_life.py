@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from node.errors import FetchUnknown, GrantFields
+from node.errors import FetchUnknown, GrantFields, GrantNotApproved
+from node.model.chain import GrantState
 from tests.support.exchange_world import World, fetch, make_grant, make_records
 
 
@@ -58,3 +60,32 @@ async def test_narrowed_fields_are_all_that_is_shown() -> None:
     assert (result.fields, json.loads(result.values), result.proven) == (("age", "no"), [5, "k5"], False)
     with pytest.raises(GrantFields):
         await fetch(requester, grant_id)
+
+
+async def test_a_query_in_the_moment_after_the_approval_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requester's node looks at the chain once more before it says that nothing is approved."""
+    world = World()
+    provider, requester = world.add(1), world.add(2)
+    grant_id = await make_grant(world, provider, requester)
+    view, approved = requester.context.view, world.chain.grants_by_id[grant_id]
+    seen = [replace(approved, state=GrantState.REQUESTED, terms_digest=bytes(32))]
+    monkeypatch.setattr(view, "grant", lambda _: seen[-1])
+    refresh = view.refresh
+
+    def look() -> None:
+        refresh()
+        seen.append(approved)
+
+    monkeypatch.setattr(view, "refresh", look)
+    result = await requester.requester.query(grant_id, "k3")
+    assert result.proven
+    assert len(seen) == 2
+
+
+async def test_a_query_under_a_grant_that_is_not_approved_says_so() -> None:
+    world = World()
+    provider, requester = world.add(1), world.add(2)
+    grant_id = await make_grant(world, provider, requester)
+    world.chain.change_grant(grant_id, state=GrantState.REQUESTED)
+    with pytest.raises(GrantNotApproved, match="requested"):
+        await requester.requester.query(grant_id, "k3")
