@@ -110,7 +110,7 @@ class Asking:
                 continue
 
     async def _prepare(self, grant_id: bytes) -> tuple[GrantOnChain, Terms, Description]:
-        grant = self._papers.own_grant(grant_id)
+        grant = await self._context.looked_up(lambda: self._papers.own_grant(grant_id))
         if grant.state is not GrantState.APPROVED:
             await self._context.refresh_view()
             grant = self._papers.own_grant(grant_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from crypto.engine import Engine
 from crypto.sm2 import SM2PrivateKey
@@ -37,6 +38,9 @@ class Limits:
     anchor_interval_seconds: int = 10
     witnesses: tuple[str, ...] = ()  # members that are asked to cosign this log's heads
     cosignatures_needed: int = 0  # of them, before a head is anchored
+
+
+Found = TypeVar("Found")
 
 
 class AnswerCodec(Protocol):
@@ -213,6 +217,17 @@ class Context:
             silent_ms = self.clock() - self.view.health().last_contact_ms
             if silent_ms > 1000 * self.limits.max_outage_seconds:
                 raise ChainUnavailable("the chain has been out of reach for longer than deliveries go on") from cause
+
+    async def looked_up(self, find: Callable[[], Found]) -> Found:
+        """What `find` finds on the chain, for a program of this department's own. Where it finds nothing the chain is looked at once more: what
+        another node has just done may be in a block that this one has not indexed yet. Raises what `find` raises.
+        """
+        try:
+            return find()
+        except (DatasetUnknown, GrantUnknown):
+            with suppress(ChainUnavailable):
+                await self.refresh_view()
+            return find()
 
     async def _refresh_once(self, callers: Sequence[None]) -> Sequence[Exception | None]:
         await asyncio.to_thread(self.view.refresh)

@@ -95,7 +95,7 @@ class Granting:
             ChainUnavailable: it may still be mined.
         """
         await self._context.check_not_purged(wish.dataset_id)
-        dataset = self._context.dataset(wish.dataset_id)
+        dataset = await self._context.looked_up(lambda: self._context.dataset(wish.dataset_id))
         grant_id = self._context.random(_GRANT_ID_SIZE)
         now_ms = self._context.clock()
         request = Request(
@@ -149,7 +149,7 @@ class Granting:
             DatasetPurged: an approval of what is gone.
             TermsInvalid: wider than asked for. StatementInvalid: a denial without a reason.
         """
-        grant = self._own_offer(grant_id)
+        grant = await self._context.looked_up(lambda: self._own_offer(grant_id))
         if grant.state is not GrantState.REQUESTED:
             raise GrantDecided(f"the grant is {grant.state.value}", state=grant.state.value)
         note = self._context.ledger.request(grant_id)
@@ -184,7 +184,7 @@ class Granting:
 
     async def revoke(self, grant_id: bytes, reason: str) -> Mined:
         """Take back a grant that this department gave; it holds here at once. Raises GrantUnknown, GrantNotApproved."""
-        grant = self._own_offer(grant_id)
+        grant = await self._context.looked_up(lambda: self._own_offer(grant_id))
         if grant.state is not GrantState.APPROVED:
             raise GrantNotApproved(f"the grant is {grant.state.value}", state=grant.state.value)
         note = self._context.ledger.revocation(grant_id)
@@ -267,12 +267,12 @@ class Granting:
 
     async def explain(self, grant_id: bytes) -> Explanation:
         """Why a grant of this department's does or does not allow an order now, in full."""
-        self._own_offer(grant_id)
+        await self._context.looked_up(lambda: self._own_offer(grant_id))
         return explain(self._context.facts(grant_id))
 
     async def decision(self, grant_id: bytes) -> Decision:
         """The decision about a grant that this department asked for. Raises GrantUndecided."""
-        grant = self._papers.own_grant(grant_id)
+        grant = await self._context.looked_up(lambda: self._papers.own_grant(grant_id))
         if grant.state is GrantState.REQUESTED:
             raise GrantUndecided("the grant is not decided yet")
         note = await self._context.peers.peer(grant.provider_id).decision(grant_id)

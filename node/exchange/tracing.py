@@ -35,7 +35,7 @@ class Tracing:
 
     async def trail(self, grant_id: bytes) -> Trail:
         """The trail of a grant. Raises GrantUnknown, NotAnAuditor, PeerUnavailable, DeliveryInvalid."""
-        grant = self._context.grant(grant_id)
+        grant = await self._context.looked_up(lambda: self._context.grant(grant_id))
         self._check_entitled(grant)
         logged: list[Logged] = []
         forks: list[Finding] = []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from node.errors import FetchUnknown, GrantFields, GrantNotApproved
+from node.errors import FetchUnknown, GrantFields, GrantNotApproved, GrantUnknown
+from node.exchange.granting import Wish
 from node.model.chain import GrantState
-from tests.support.exchange_world import World, fetch, make_grant, make_records
+from tests.support.exchange_world import Node, World, fetch, make_grant, make_records
+from tests.support.memory_chain import MemoryView
 
 
 async def test_a_dataset_is_fetched_whole_and_verified() -> None:
@@ -89,3 +92,35 @@ async def test_a_query_under_a_grant_that_is_not_approved_says_so() -> None:
     world.chain.change_grant(grant_id, state=GrantState.REQUESTED)
     with pytest.raises(GrantNotApproved, match="requested"):
         await requester.requester.query(grant_id, "k3")
+
+
+async def test_what_another_node_has_just_done_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be in a block that this node has not indexed yet."""
+    world = World()
+    provider, requester = world.add(1), world.add(2)
+    grant_id = await make_grant(world, provider, requester)
+    (dataset_id,) = world.chain.datasets_by_id
+    expiry = world.clock.now_ms // 1000 + 60
+    _behind(requester, monkeypatch)
+    another, _ = await requester.granting.request(Wish(dataset_id, (), "to test", expiry, 1))
+    assert another != grant_id
+    _behind(requester, monkeypatch)
+    assert (await requester.requester.query(grant_id, "k3")).proven
+    with pytest.raises(GrantUnknown):
+        await requester.requester.query(bytes(32), "k3")
+
+
+def _behind(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that has indexed nothing, until it looks at the chain."""
+    view = node.context.view
+    assert isinstance(view, MemoryView)
+    refresh = view.refresh
+    monkeypatch.setattr(view, "grant", lambda _: None)
+    monkeypatch.setattr(view, "dataset", lambda _: None)
+
+    def look() -> None:
+        monkeypatch.setattr(view, "grant", partial(MemoryView.grant, view))
+        monkeypatch.setattr(view, "dataset", partial(MemoryView.dataset, view))
+        refresh()
+
+    monkeypatch.setattr(view, "refresh", look)
