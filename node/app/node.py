@@ -128,8 +128,7 @@ class Node:
         )
         opened.callback(self._log.close)
         # After the log, whose lock keeps a second node on this directory from following the chain, or sending, with it.
-        self._chain = self._open_chain(passphrase)
-        self._anchor_chains = self._open_anchor_chains(passphrase)
+        self._chain, self._anchor_chains = self._open_chains(passphrase)
         self._head_file = HeadFile(settings.head_file)
         self._witnessed_heads: dict[str, HeadFile] = {}
         self._check_log(keys)
@@ -175,8 +174,11 @@ class Node:
         handing_over = asyncio.create_task(self._granting.hand_over_requests())
         self._opened.push_async_callback(_ended, handing_over)
 
-    def _open_chain(self, passphrase: bytes) -> Chain:
-        """The chain, followed up to its head; without an endpoint the node starts on what its index has."""
+    def _open_chains(self, passphrase: bytes) -> tuple[Chain, dict[str, Chain]]:
+        """The chain of members and grants, and by name the further networks that get the log's heads.
+
+        Without an endpoint the node starts on what its index of the first has; a further one is followed once it answers.
+        """
         settings = self._settings
         if not settings.contracts_file.exists():
             raise ConfigurationInvalid(
@@ -184,45 +186,45 @@ class Node:
             )
         network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)
         account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
-        chain = open_chain(network, deployment, settings.data_directory, account, clock=self._clock)
+        first = open_chain(network, deployment, settings.data_directory, account, clock=self._clock)
+        silent = self._follow(first)
+        is_member = first.view.member(settings.member_id) is not None
+        if silent is not None and not is_member:
+            raise silent
+        if silent is not None:
+            self._logger.warning("chain_unavailable", endpoints=network.endpoints)
+        if not is_member:
+            raise NotAMember("this department is not on the chain yet; hand admission.json to an authority")
+        first.start()
+        further: dict[str, Chain] = {}
+        names = {network.name}
+        for directory in settings.anchor_networks:
+            network, deployment = read_network_directory(directory)
+            if network.name in names:
+                raise ConfigurationInvalid(
+                    f"audit.anchor_networks: two networks are called {network.name}", setting="audit.anchor_networks"
+                )
+            names.add(network.name)
+            place = settings.data_directory / ANCHOR_NETWORKS / network.name
+            chain = open_chain(network, deployment, place, account, clock=self._clock)
+            silent = self._follow(chain)
+            if silent is not None:
+                self._logger.warning("chain_unavailable", endpoints=network.endpoints)
+            elif chain.view.member(settings.member_id) is None:
+                raise NotAMember(f"this department is not on the network {network.name} yet")
+            chain.start()
+            further[network.name] = chain
+        return first, further
+
+    def _follow(self, chain: Chain) -> ChainUnavailable | None:
+        """Index a chain that was just opened up to its head. Gives why not, if no endpoint answers."""
         self._opened.callback(chain.close)
         try:
             chain.check()
             chain.view.refresh()
-        except ChainUnavailable:
-            if chain.view.member(settings.member_id) is None:
-                raise
-            self._logger.warning("chain_unavailable", endpoints=network.endpoints)
-        member = chain.view.member(settings.member_id)
-        if member is None:
-            raise NotAMember("this department is not on the chain yet; hand admission.json to an authority")
-        chain.start()
-        return chain
-
-    def _open_anchor_chains(self, passphrase: bytes) -> dict[str, Chain]:
-        """The further networks that get the log's heads, by name; one that does not answer is followed once it does."""
-        settings, opened = self._settings, {load_network(self._settings.network_file).name: self._chain}
-        account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
-        for directory in settings.anchor_networks:
-            network, deployment = read_network_directory(directory)
-            if network.name in opened:
-                raise ConfigurationInvalid(
-                    f"audit.anchor_networks: two networks are called {network.name}", setting="audit.anchor_networks"
-                )
-            place = settings.data_directory / ANCHOR_NETWORKS / network.name
-            chain = open_chain(network, deployment, place, account, clock=self._clock)
-            self._opened.callback(chain.close)
-            try:
-                chain.check()
-                chain.view.refresh()
-            except ChainUnavailable:
-                self._logger.warning("chain_unavailable", endpoints=network.endpoints)
-            else:
-                if chain.view.member(settings.member_id) is None:
-                    raise NotAMember(f"this department is not on the network {network.name} yet")
-            chain.start()
-            opened[network.name] = chain
-        return dict(list(opened.items())[1:])
+        except ChainUnavailable as why:
+            return why
+        return None
 
     def _check_log(self, keys: NodeKeys) -> None:
         """Compare the log with what it has said before: to anybody, and on the chain. Rather than fork it, do not start.
