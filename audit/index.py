@@ -27,6 +27,7 @@ import lmdb
 from audit.entry import Entry, parse_entry
 from audit.environment import mapped, open_environment, writing
 from audit.errors import AuditError, DiskFull, EntryInvalid, StoreAbsent, StoreDamaged, StoreVersion
+from audit.files import make_directory
 
 FORMAT = b"1"
 FLUSH_ENTRIES = 4_096
@@ -81,7 +82,7 @@ class Index:
 
     @classmethod
     def _opened(cls, path: Path, origin: str, map_bytes: int) -> Index:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(path)
         environment = open_environment(path, _DATABASES, map_bytes)
         try:
             return cls(environment, origin)

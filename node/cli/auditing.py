@@ -17,11 +17,10 @@ from crypto.engine import load_engine
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.cli.connection import connected
 from node.cli.names import GRANT_HELP, grant_id
-from node.cli.output import Exit, line, table
+from node.cli.output import Exit, line, table, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, reporting
 from node.errors import FileExists, NotAnchored
-
-_READING = "AUDIT_READ"
+from node.model.events import Event
 
 collect_epilog = "Example: kiteline audit collect 9b02… --to handed-over/"
 range_epilog = "Example: kiteline audit range --member 11370700004258746X --first 0 --count 500 --to log.range"
@@ -48,11 +47,11 @@ def collect(
                 wanted = pb.GetMemberEvidenceRequest(member_id=step.member_id, index=step.index)
                 file = to / f"{step.member_id}-{step.index:08}.evidence"
                 try:
-                    file.write_bytes(client.department.GetMemberEvidence(wanted).evidence)
+                    write_file(file, client.department.GetMemberEvidence(wanted).evidence)
                     files.append(str(file))
                 except NotAnchored:
                     # Reading the logs is logged, too: the newest of these entries are this reading's own.
-                    if step.event != _READING:
+                    if step.event != Event.AUDIT_READ:
                         waiting.append({"member": step.member_id, "index": step.index, "event": step.event})
                 bar.to(number)
         document = {"grant": identity.hex(), "directory": str(to), "files": len(files), "not_anchored": waiting}
@@ -81,7 +80,7 @@ def range_file(
             raise FileExists(f"{to} exists", file=to)
         wanted = pb.GetMemberRangeRequest(member_id=member, first=first, count=count, anchored=True)
         content = b"".join(answer.piece for answer in client.department.GetMemberRange(wanted))
-        to.write_bytes(content)
+        write_file(to, content)
         held = content.split(b"\n", 3)[2].removeprefix(b"count ")
         output.result({"member": member, "first": first, "entries": int(held), "bytes": len(content), "file": str(to)})
 
@@ -101,9 +100,9 @@ def report(
         trusted, known = (read_trust(trust), read_known(trust)) if trust else (Trust(), Known())
         made = make_report(load_engine(), files, trusted, known, time.time_ns() // 1_000_000)
         if html is not None:
-            html.write_text(render(made), encoding="utf-8")
+            write_file(html, render(made).encode())
         if document is not None:
-            document.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            write_file(document, (json.dumps(made, ensure_ascii=False, indent=1) + "\n").encode())
         holding = sum(bool(file["proven"]) for file in made["files"])  # type: ignore[attr-defined]  # a JSON document
         rows = [[grant["grant"], len(grant["steps"]), len(grant["findings"])] for grant in made["grants"]]  # type: ignore[attr-defined]  # likewise
         output.result(

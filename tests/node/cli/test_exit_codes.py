@@ -203,3 +203,10 @@ def test_serve_that_is_refused_says_so_in_one_document(tmp_path: Path) -> None:
     assert people.out == ""
     assert people.errors.startswith("CONFIGURATION_INVALID ")
     assert json.loads(finished.out)["error"]["message"] in people.errors
+
+
+@pytest.mark.parametrize("option", ["--html", "--document"])
+def test_a_finding_that_cannot_be_written_is_refused_and_no_defect(tmp_path: Path, option: str) -> None:
+    (tmp_path / "cut.evidence").write_bytes(b"kiteline/evidence/v1")
+    finished = kiteline("audit", "report", str(tmp_path), option, str(tmp_path / "absent" / "finding"), "--json")
+    _refusal(finished, Exit.REFUSED, "FILE_UNUSABLE")
