@@ -21,6 +21,7 @@ from audit.environment import WriterLock, open_environment, writing
 from audit.epoch import ARCHIVED, SEALED, TILE_LEVELS
 from audit.errors import ArchiveRefused, CopyInvalid, EntryInvalid
 from audit.files import disk_errors, read_whole
+from audit.keeping import MIN_RETENTION_DAYS
 from audit.keeping.check import Check, Expected, Progress
 from audit.keeping.copies import (
     check_formats,
@@ -38,7 +39,6 @@ from audit.keeping.pages import MAP_BYTES, Damage, PageFile
 from audit.keeping.stored import DATA_FILE, EpochFile, StoredHead, epoch_files, read_segment
 from crypto.engine import Engine
 
-MIN_RETENTION_DAYS = 184
 _DAY_MS = 86_400_000
 _ROWS = 2_048  # of tiles in one transaction, 32 MiB
 

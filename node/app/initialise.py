@@ -19,10 +19,8 @@ from node.rpc.certificates import to_der
 from node.stores.key_store import NodeKeys, create_keys
 
 ACCOUNT_FILE = "account.json"
-LOG = "log"
 # 64 MiB and a quarter of a second a guess; the standard's own 2^18 would take 256 MiB, most of a node's bound.
 SCRYPT_N = 1 << 16
-GIGABYTE = 1 << 30
 
 
 def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
@@ -86,10 +84,10 @@ def _make(  # noqa: PLR0913, PLR0917 - likewise
     account = new_account(random)
     write_account(settings.keys_directory / ACCOUNT_FILE, account, passphrase.decode(), scrypt_n=SCRYPT_N)
     AuditLog.create(
-        settings.data_directory / LOG,
+        settings.log_directory,
         audit_origin(settings.member_id),
         engine,
-        map_bytes=settings.log_map_gigabytes * GIGABYTE,
+        map_bytes=settings.log_map_bytes,
     ).close()
     # Last, so that a directory with a configuration is a whole one.
     (home / FILE_NAME).write_text(text, encoding="utf-8")

@@ -61,7 +61,7 @@ from node.stores.sealed_dataset import DatasetMeans
 from node.stores.vault import DiskVaults
 
 ACCOUNT_FILE = "account.json"
-LOG, INDEX, LEDGER, DATASETS, VAULTS = "log", "index", "ledger", "datasets", "received"
+LEDGER, DATASETS, VAULTS = "ledger", "datasets", "received"
 WITNESSED, ANCHOR_NETWORKS = "witnessed", "anchor-networks"
 GIGABYTE = 1 << 30
 # Bulk work releases the interpreter lock in part only; more threads would wait for it and hold memory.
@@ -121,10 +121,10 @@ class Node:
         if notice is not None:
             logger.warning("ledger_rebuilt", why=notice)
         self._ledger = Ledger(ledger_store)
-        self._index = Index.open(data / INDEX, audit_origin(settings.member_id))
+        self._index = Index.open(settings.index_directory, audit_origin(settings.member_id))
         opened.callback(self._index.close)
         self._log = AuditLog.open(
-            data / LOG, self.engine, on_commit=self._reflect, map_bytes=settings.log_map_gigabytes * GIGABYTE
+            settings.log_directory, self.engine, on_commit=self._reflect, map_bytes=settings.log_map_bytes
         )
         opened.callback(self._log.close)
         # After the log, whose lock keeps a second node on this directory from following the chain, or sending, with it.

@@ -9,11 +9,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import tomli_w
 
+from audit.keeping import MIN_RETENTION_DAYS
 from crypto.credit_code import check_credit_code
 from crypto.errors import CreditCodeInvalid
 from node.errors import ConfigurationInvalid
@@ -21,7 +23,6 @@ from node.errors import ConfigurationInvalid
 FILE_NAME = "kiteline.toml"
 VERSION = 1
 MAX_PORT = 65_535
-MIN_RETENTION_DAYS = 184  # six months, whichever they are (Cybersecurity Law)
 Value = TypeVar("Value")
 
 
@@ -82,6 +83,21 @@ class Settings:
     cosignatures_needed: int = 0
     anchor_networks: tuple[Path, ...] = ()
     retention_days: int = MIN_RETENTION_DAYS
+
+    @property
+    def log_directory(self) -> Path:
+        """Of the audit log's store."""
+        return self.data_directory / "log"
+
+    @property
+    def index_directory(self) -> Path:
+        """Of the audit log's secondary index."""
+        return self.data_directory / "index"
+
+    @property
+    def log_map_bytes(self) -> int:
+        """Address space of an epoch of the audit log."""
+        return self.log_map_gigabytes << 30
 
 
 def load(path: Path) -> Settings:
@@ -235,7 +251,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
     if document:
         raise ConfigurationInvalid(f"{min(document)} is not a section of this version", setting=min(document))
     settings = Settings(
-        member_id=node.text("member_id", _check_member_id),
+        member_id=node.text("member_id", partial(_check_member, "node.member_id")),
         name=node.text("name"),
         listen=node.address("listen"),
         advertise=node.address("advertise"),
@@ -255,7 +271,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
         dataset_map_gigabytes=storage.integer("dataset_map_gigabytes", 1, 65_536),
         max_publish_gigabytes=storage.integer("max_publish_gigabytes", 1, 1_024),
         head_file=audit.path("head_file"),
-        witnesses=audit.texts("witnesses", _check_witness),
+        witnesses=audit.texts("witnesses", partial(_check_member, "audit.witnesses")),
         cosignatures_needed=audit.integer("cosignatures_needed", 0, 99),
         anchor_networks=audit.paths("anchor_networks"),
         retention_days=audit.integer("retention_days", MIN_RETENTION_DAYS, 36_500),
@@ -271,15 +287,8 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
     return settings
 
 
-def _check_witness(value: str) -> None:
+def _check_member(setting: str, value: str) -> None:
     try:
         check_credit_code(value)
     except CreditCodeInvalid as cause:
-        raise ConfigurationInvalid(f"audit.witnesses: {cause}", setting="audit.witnesses") from cause
-
-
-def _check_member_id(value: str) -> None:
-    try:
-        check_credit_code(value)
-    except CreditCodeInvalid as cause:
-        raise ConfigurationInvalid(f"node.member_id: {cause}", setting="node.member_id") from cause
+        raise ConfigurationInvalid(f"{setting}: {cause}", setting=setting) from cause

@@ -9,18 +9,18 @@ import typer
 
 from audit.environment import open_environment
 from audit.errors import StoreAbsent
+from audit.keeping import MIN_RETENTION_DAYS
+from audit.keeping.backup import CHECKPOINT
 from audit.keeping.check import Expected
-from audit.keeping.stored import epoch_files
 from audit.store import EPOCH_LEAVES, MAP_BYTES
 from audit.verify import read_trust
 from crypto.engine import Engine, load_engine
 from crypto.notes import NoteKey
 from crypto.sm2 import SM2PublicKey
-from node.app.settings import MIN_RETENTION_DAYS, Settings, load
+from node.app.settings import Settings, load
 from node.errors import ChainStoreUnusable, ConfigurationInvalid
+from node.exchange.context import audit_origin
 
-LOG, INDEX, CHECKPOINT = "log", "index", "checkpoint"
-GIGABYTE = 1 << 30
 _DATABASES = 4  # of the index of the chain
 
 
@@ -61,20 +61,19 @@ def log_at(config: Path, log: Path | None, head: Path | None, trust: Path | None
         says = chain_says(settings, settings.member_id)
     except (ChainStoreUnusable, ConfigurationInvalid, StoreAbsent) as why:
         says, missing = ChainSays(), f"the node's index of the chain is not at hand: {why}"
-    data = settings.data_directory
     expected = Expected(
-        origin=_audit_origin(settings.member_id),
+        origin=audit_origin(settings.member_id),
         epoch_leaves=EPOCH_LEAVES,
         checkpoint=head or settings.head_file,
         keys=(*says.keys, *keys),
         anchors=says.anchors,
-        index=data / INDEX,
+        index=settings.index_directory,
     )
     return LogAt(
-        data / LOG,
+        settings.log_directory,
         expected,
         load_engine(settings.engine),
-        settings.log_map_gigabytes * GIGABYTE,
+        settings.log_map_bytes,
         settings.retention_days,
         missing,
     )
@@ -97,7 +96,7 @@ def chain_says(settings: Settings, member_id: str) -> ChainSays:
     try:
         view = IndexView(store)
         member = view.member(member_id)
-        anchors = view.anchors(log_id(_audit_origin(member_id)))
+        anchors = view.anchors(log_id(audit_origin(member_id)))
         return ChainSays(
             () if member is None else tuple(every_key(member)), tuple((anchor.size, anchor.root) for anchor in anchors)
         )
@@ -113,10 +112,6 @@ def anchor_of(text: str) -> tuple[int, bytes]:
     return int(size), bytes.fromhex(root)
 
 
-def _audit_origin(member_id: str) -> str:
-    return f"kiteline/{member_id}/audit/SM3"
-
-
 def _keys_of(trust: Path) -> tuple[NoteKey, ...]:
     """The signing keys of a trust file. One that was declared compromised does not count: nothing here dates a head."""
     known = read_trust(trust).keys
@@ -126,6 +121,3 @@ def _keys_of(trust: Path) -> tuple[NoteKey, ...]:
         for key in keys
         if key.compromised_since is None
     )
-
-
-__all__ = ["ChainSays", "LogAt", "anchor_of", "chain_says", "epoch_files", "log_at"]

@@ -22,6 +22,7 @@ from node.cli.known import chain_says
 from node.cli.output import Output
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, holding
 from node.errors import PeerUnavailable, RangeInvalid
+from node.exchange.context import audit_origin
 from node.rpc.client import Client
 from node.rpc.errors import NodeUnavailable
 
@@ -70,7 +71,7 @@ def _follow(client: Client, member: str, to: Path, config: Path, output: Output)
     except StoreAbsent:
         # Asked first: a member that refuses leaves no empty mirror behind.
         fetch(0, 1)
-        opened = Mirror.create(to, f"kiteline/{member}/audit/SM3", engine, keys)
+        opened = Mirror.create(to, audit_origin(member), engine, keys)
     with opened, output.progress("entries", None) as bar:
         try:
             opened.follow(fetch, bar.to)

@@ -29,7 +29,8 @@ ConfigOption = Annotated[
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 DEFAULT_CONFIG = Path(FILE_NAME)
-_LOG_DOES_NOT_HOLD = {"COPY_INVALID", "LOG_FORKED", "STORE_DAMAGED", "EVIDENCE_INVALID", "SIGNATURE_INVALID"}
+# Besides those that end with that code wherever they are met (node.cli.output).
+_LOG_DOES_NOT_HOLD = {"COPY_INVALID", "LOG_FORKED", "STORE_DAMAGED"}
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import pytest
 
 from audit.errors import ArchiveRefused, CopyInvalid, EntryArchived, StoreAbsent, StoreDamaged
 from audit.index import Index
-from audit.keeping.archive import MIN_RETENTION_DAYS, Archive
+from audit.keeping import MIN_RETENTION_DAYS
+from audit.keeping.archive import Archive
 from audit.keeping.check import Check
 from audit.log import AuditLog
 from audit.store import TreeStore
