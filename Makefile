@@ -47,9 +47,10 @@ generated:
 contracts-check:
 	@$(BIN)/python -m contracts.build --check
 
-gen: setup-dev  ## write generated code, contract artifacts and the table of reasons anew
+gen: setup-dev  ## write generated code, contract artifacts, their gas and the table of reasons anew
 	@$(BIN)/python -m scripts.generate_proto
 	@$(BIN)/python -m contracts.build
+	@$(BIN)/python -m tests.contracts.gas_table
 	@$(BIN)/python -m scripts.reasons
 
 bench: setup-dev  ## measure, and write docs/benchmarks.md (ONLY=subject prints one table)

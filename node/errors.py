@@ -75,6 +75,16 @@ class TransactionRefused(NodeError):
     )
 
 
+class ProposalInvalid(NodeError):
+    """The proposal could not be carried out as the chain stands, would change nothing, or is made already."""
+
+    reason = "PROPOSAL_INVALID"
+    seen_by = "operator"
+    remedy = (
+        "Look at `kiteline chain proposals` and at the members on the chain, and propose what is still to be changed."
+    )
+
+
 class NotAMember(NodeError):
     """The TLS certificate or the signature belongs to no active member."""
 

@@ -19,8 +19,9 @@ contract Catalogue is ICatalogue {
     /// @inheritdoc ICatalogue
     function register(bytes32 dataset, bytes32 metadataDigest, uint8 level, uint8 sharingType) external {
         bytes32 provider = _members.memberOf(msg.sender);
+        if (uint144(uint256(dataset)) != uint144(bytes18(provider))) revert NotTheProvider(dataset, provider);
         Dataset storage found = _datasets[dataset];
-        if (dataset == 0 || found.provider != 0) revert DatasetInvalid(dataset);
+        if (found.provider != 0) revert DatasetInvalid(dataset);
         found.provider = provider;
         _describe(found, metadataDigest, level, sharingType);
         emit DatasetRegistered(dataset, provider, metadataDigest, level, sharingType);

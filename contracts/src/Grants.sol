@@ -35,6 +35,9 @@ contract Grants is IGrants {
     function approve(bytes32 grant, bytes32 termsDigest, uint64 expiry, uint32 quota) external {
         Grant storage found = _asProvider(grant, State.Requested);
         _checkOffered(found.dataset);
+        if (_members.statusOf(found.requester) != IMembers.Status.Active) {
+            revert RequesterNotActive(grant, found.requester);
+        }
         // A validator may shift the time by seconds; expiries are days.
         if (expiry <= block.timestamp || quota == 0) revert TermsInvalid(expiry, quota);
         found.termsDigest = termsDigest;

@@ -71,6 +71,11 @@ contract Members is IMembers {
     }
 
     /// @inheritdoc IMembers
+    function proposeRecovery(bytes32 member, KeySet calldata keys) external returns (uint256 proposal) {
+        return _propose(Kind.Recovery, abi.encode(member, keys));
+    }
+
+    /// @inheritdoc IMembers
     function approve(uint256 proposal) external {
         _approve(proposal, _authority());
     }
@@ -169,8 +174,11 @@ contract Members is IMembers {
         } else if (kind == Kind.RolesChange) {
             (bytes32 member, uint8 roles) = abi.decode(content, (bytes32, uint8));
             _setRoles(member, roles);
-        } else {
+        } else if (kind == Kind.ThresholdChange) {
             _setThreshold(abi.decode(content, (uint16)));
+        } else {
+            (bytes32 member, KeySet memory keys) = abi.decode(content, (bytes32, KeySet));
+            _recover(member, keys);
         }
     }
 
@@ -187,6 +195,15 @@ contract Members is IMembers {
         if (admission.roles & AUTHORITY != 0) authorities += 1;
         emit MemberAdmitted(member, admission.name, admission.roles);
         _setKeys(member, admission.keys);
+    }
+
+    function _recover(bytes32 member, KeySet memory keys) private {
+        Record storage record = _records[member];
+        if (record.status == Status.None) revert MemberUnknown(member);
+        if (record.status == Status.Removed) revert MemberIsRemoved(member);
+        // The lost account too: who has an account rotates by itself, and no council changes keys behind its back.
+        if (_owners[keys.account] != 0) revert AccountTaken(keys.account);
+        _setKeys(member, keys);
     }
 
     function _setKeys(bytes32 member, KeySet memory keys) private {

@@ -1,4 +1,4 @@
-"""What an authority's operator does on the chain without a running node: deploy, propose, approve, and read for auditors."""
+"""What an operator does on the chain without a running node: deploy the contracts, and read for auditors."""
 
 from __future__ import annotations
 
@@ -44,19 +44,6 @@ def deploy_consortium(
     return settings.contracts_file
 
 
-def propose_member(settings: Settings, passphrase: bytes, admission: Path, clock: Clock) -> tuple[int, bytes]:
-    """Propose a member; gives the proposal's number and the transaction."""
-    with governing(settings, passphrase, clock) as chain:
-        proposal, mined = chain.governance.propose_admission(read_admission(admission))
-        return proposal, mined.transaction_hash
-
-
-def approve_proposal(settings: Settings, passphrase: bytes, proposal: int, clock: Clock) -> bytes:
-    """Approve a proposal; gives the transaction."""
-    with governing(settings, passphrase, clock) as chain:
-        return chain.governance.approve(proposal).transaction_hash
-
-
 @dataclass(frozen=True)
 class TrustDocument:
     """A trust file's text, and how much is in it."""
@@ -73,7 +60,7 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
         chain.view.refresh()
         members = chain.view.members()
         grants = chain.view.grants()
-        logs = [log_id(audit_origin(member.member_id)) for member in members]
+        logs = [(member.member_id, log_id(audit_origin(member.member_id))) for member in members]
         blocks = _anchoring_blocks(chain, logs)
     for directory in settings.anchor_networks:
         network, deployment = read_network_directory(directory)
@@ -103,8 +90,8 @@ def governing(settings: Settings, passphrase: bytes, clock: Clock) -> Iterator[C
         yield chain
 
 
-def _anchoring_blocks(chain: Chain, logs: Sequence[bytes]) -> set[bytes]:
-    return {anchor.block.hash for log in logs for anchor in chain.view.anchors(log)}
+def _anchoring_blocks(chain: Chain, logs: Sequence[tuple[str, bytes]]) -> set[bytes]:
+    return {anchor.block.hash for log in logs for anchor in chain.view.anchors(*log)}
 
 
 @contextmanager

@@ -241,7 +241,7 @@ class Node:
             check_not_behind(tree, head.size, head.root, f"the head file {settings.head_file}")
             check_clock(self._clock(), head, settings.max_clock_skew_seconds)
         for name, chain in {"the chain": self._chain, **self._anchor_chains}.items():
-            anchor = chain.view.newest_anchor(log_id(audit_origin(settings.member_id)))
+            anchor = chain.view.newest_anchor(settings.member_id, log_id(audit_origin(settings.member_id)))
             if anchor is not None:
                 check_not_behind(tree, anchor.size, anchor.root, name)
 

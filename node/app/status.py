@@ -39,7 +39,7 @@ class Status:
         return self._anchored_on(self._context.view)
 
     def _anchored_on(self, view: ChainView) -> int:
-        anchor = view.newest_anchor(self._log_id)
+        anchor = view.newest_anchor(self._settings.member_id, self._log_id)
         return anchor.size if anchor is not None else 0
 
     def unanchored_seconds(self) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterator
 
 from eth_hash.auto import keccak
 
@@ -15,30 +14,11 @@ from node.chain.finality import final_head
 from node.chain.journal_store import Call
 from node.chain.json_rpc import hexadecimal, read_logs
 from node.chain.network import Network
-from node.chain.rows import member_id_of, member_word
+from node.chain.proposals import CouncilRecord, Proposal, record_of
+from node.chain.rows import member_word
 from node.chain.sender import Sender
 from node.errors import ChainUnavailable
 from node.model.chain import MemberStatus, Mined, Role
-
-
-class ProposalKind(IntEnum):
-    """What a proposal would do (contract Members)."""
-
-    ADMISSION = 0
-    STATUS_CHANGE = 1
-    ROLES_CHANGE = 2
-    THRESHOLD_CHANGE = 3
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A proposal. `content`: ABI encoding of what its kind needs; `approvals`: ids of the authorities that approved."""
-
-    number: int
-    kind: ProposalKind
-    content: bytes
-    approvals: tuple[str, ...] = ()
-    executed: bool = False
 
 
 class Governance:
@@ -78,6 +58,12 @@ class Governance:
         """Propose another number of approvals."""
         return self._propose(f"threshold:{threshold}", "proposeThreshold", threshold, again=True)
 
+    def propose_recovery(self, member_id: str, keys: KeySet) -> tuple[int, Mined]:
+        """Propose other keys for a member that lost its account; they must name an account that nobody had."""
+        values = member_word(member_id), keys.words()
+        purpose = f"recover:{member_id}:{keccak(self._contract.call('proposeRecovery', *values)).hex()}"
+        return self._propose(purpose, "proposeRecovery", *values, again=True)
+
     def approve(self, proposal: int) -> Mined:
         """Approve a proposal; at the threshold it is carried out."""
         return self._send(f"approve-proposal:{proposal}", "approve", proposal)
@@ -93,25 +79,18 @@ class Governance:
 
     def proposals(self) -> list[Proposal]:
         """Every proposal up to the newest final block, by number, with its approvals."""
-        found: dict[int, Proposal] = {}
-        for event in self._events():
-            match event.name, event.values:
-                case "Proposed", (number, _, kind, content):
-                    found[number] = Proposal(number, ProposalKind(kind), content)
-                case "Approved", (number, authority):
-                    held = found[number]
-                    approvals = (*held.approvals, member_id_of(authority))
-                    found[number] = Proposal(number, held.kind, held.content, approvals, held.executed)
-                case "Executed", (number,):
-                    held = found[number]
-                    found[number] = Proposal(number, held.kind, held.content, held.approvals, executed=True)
-                case _:
-                    pass
-        return [found[number] for number in sorted(found)]
+        return list(self.council().proposals)
 
-    def _events(self) -> list[Event]:
+    def council(self) -> CouncilRecord:
+        """The threshold and every proposal, up to the newest final block. Raises ChainUnavailable, ChainMismatch."""
+        return record_of(self._events())
+
+    def carried(self, mined: Mined) -> bool:
+        """Whether this transaction, a proposal or an approval, carried a proposal out. Raises ChainUnavailable."""
+        return any(event.name == "Executed" for event in self._left(mined))
+
+    def _events(self) -> Iterator[tuple[int, Event]]:
         head = final_head(self._network, self._endpoints)
-        events: list[Event] = []
         start = self._deployment.block
         while head is not None and start <= head.number:
             stop = min(start + self._network.range_blocks - 1, head.number)
@@ -119,16 +98,24 @@ class Governance:
             logs = sorted(
                 read_logs(self._endpoints.ask("eth_getLogs", asked)), key=lambda log: (log.block_number, log.log_index)
             )
-            events += [event for log in logs if (event := self._contract.event(log)) is not None]
+            for log in logs:
+                event = self._contract.event(log)
+                if event is not None:
+                    yield log.block_number, event
             start = stop + 1
-        return events
 
-    def _propose(self, purpose: str, function: str, *values: object, again: bool = False) -> tuple[int, Mined]:
-        mined = self._send(purpose, function, *values, again=again)
+    def _left(self, mined: Mined) -> Iterator[Event]:
+        """The events of Members that a transaction left."""
         receipt = self._sender.receipt(mined.transaction_hash)
         for log in () if receipt is None else receipt.logs:
             event = self._contract.event(log) if log.address == self._address else None
-            if event is not None and event.name == "Proposed":
+            if event is not None:
+                yield event
+
+    def _propose(self, purpose: str, function: str, *values: object, again: bool = False) -> tuple[int, Mined]:
+        mined = self._send(purpose, function, *values, again=again)
+        for event in self._left(mined):
+            if event.name == "Proposed":
                 return event.values[0], mined
         raise ChainUnavailable(f"the chain does not show what Members.{function} did", purpose=purpose)
 

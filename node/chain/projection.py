@@ -144,7 +144,7 @@ def _grant_advanced(rows: Rows, values: tuple[Any, ...], _block: Block, _hash: b
 def _anchored(rows: Rows, values: tuple[Any, ...], block: Block, transaction_hash: bytes) -> None:
     log, member, size, root, note = values
     row = Anchor(log, member_id_of(member), size, root, note, block, transaction_hash)
-    rows.put(anchor_key(log, size), row)
+    rows.put(anchor_key(row.member_id, log, size), row)
 
 
 _Rule = Callable[[Rows, tuple[Any, ...], Block, bytes], None]

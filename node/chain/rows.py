@@ -1,7 +1,8 @@
 """What the index keeps of the chain's state, one row a thing, and how a row is written down.
 
-Keys: `m` and the member's bytes32, `d` and the dataset id, `g` and the grant id, `a` and the log id and the size
-(8 bytes, big-endian), so that a log's anchors lie together, smallest first. Values are JSON, bytes in hexadecimal.
+Keys: `m` and the member's bytes32, `d` and the dataset id, `g` and the grant id, `a` and the member's bytes32, the log id
+and the size (8 bytes, big-endian), so that the anchors of a member's log lie together, smallest first. A log id alone names
+no log: whoever likes may anchor under the same one, and then has a log of its own by that id. Values are JSON, bytes in hexadecimal.
 """
 
 from __future__ import annotations
@@ -48,9 +49,14 @@ class MemberRow:
 Row = MemberRow | DatasetOnChain | GrantOnChain | Anchor
 
 
-def anchor_key(log_id: bytes, size: int) -> bytes:
+def log_key(member_id: str, log_id: bytes) -> bytes:
+    """What the keys of the anchors of one log begin with."""
+    return ANCHOR + member_word(member_id) + log_id
+
+
+def anchor_key(member_id: str, log_id: bytes, size: int) -> bytes:
     """Key of the row of one anchor."""
-    return ANCHOR + log_id + size.to_bytes(SIZE_BYTES, "big")
+    return log_key(member_id, log_id) + size.to_bytes(SIZE_BYTES, "big")
 
 
 def member_id_of(word: bytes) -> str:

@@ -14,7 +14,19 @@ from typing import TypeVar
 from crypto.errors import KeyInvalid
 from crypto.sm2 import SM2PublicKey
 from node.chain.index_store import IndexStore
-from node.chain.rows import ANCHOR, DATASET, GRANT, MEMBER, EpochRow, MemberRow, Row, anchor_key, member_id_of, read_row
+from node.chain.rows import (
+    ANCHOR,
+    DATASET,
+    GRANT,
+    MEMBER,
+    EpochRow,
+    MemberRow,
+    Row,
+    anchor_key,
+    log_key,
+    member_id_of,
+    read_row,
+)
 from node.model.chain import (
     Anchor,
     DatasetOnChain,
@@ -55,6 +67,11 @@ class IndexView:
         """The member whose keys in force name this TLS certificate (DER)."""
         return self._by_certificate.get(certificate)
 
+    def member_by_account(self, account: str) -> Member | None:
+        """The member whose account in force this is (EIP-55); accounts are never reused, so there is at most one."""
+        with self._state_lock:
+            return next((member for member in self._members.values() if member.keys.account == account), None)
+
     def dataset(self, dataset_id: bytes) -> DatasetOnChain | None:
         """A dataset's entry in the catalogue."""
         return self._datasets.get(dataset_id)
@@ -73,18 +90,18 @@ class IndexView:
         with self._state_lock:
             return tuple(self._grants.values())
 
-    def newest_anchor(self, log_id: bytes) -> Anchor | None:
-        """The greatest anchored head of a log."""
-        found = self._store.last(ANCHOR + log_id)
+    def newest_anchor(self, member_id: str, log_id: bytes) -> Anchor | None:
+        """The greatest anchored head of a member's log."""
+        found = self._store.last(log_key(member_id, log_id))
         return None if found is None else _anchor(*found)
 
-    def anchors(self, log_id: bytes) -> Sequence[Anchor]:
-        """Every anchor of a log, smallest size first."""
-        return tuple(_anchor(key, value) for key, value in self._store.scan(ANCHOR + log_id))
+    def anchors(self, member_id: str, log_id: bytes) -> Sequence[Anchor]:
+        """Every anchor of a member's log, smallest size first."""
+        return tuple(_anchor(key, value) for key, value in self._store.scan(log_key(member_id, log_id)))
 
-    def anchor_of(self, log_id: bytes, size: int) -> Anchor | None:
-        """The anchor of a log at just this size."""
-        key = anchor_key(log_id, size)
+    def anchor_of(self, member_id: str, log_id: bytes, size: int) -> Anchor | None:
+        """The anchor of a member's log at just this size."""
+        key = anchor_key(member_id, log_id, size)
         value = self._store.get(key)
         return None if value is None else _anchor(key, value)
 

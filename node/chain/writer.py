@@ -35,7 +35,8 @@ class Writer:
 
     def anchor(self, log_id: bytes, size: int, root: bytes, note_digest: bytes) -> Mined:
         """Anchor a log's head."""
-        known = self._view.anchor_of(log_id, size)
+        member = self._view.member_by_account(self._sender.address)
+        known = None if member is None else self._view.anchor_of(member.member_id, log_id, size)
         if known is not None and (known.root, known.note_digest) == (root, note_digest):
             return Mined(known.transaction_hash, known.block)
         return self._send(f"anchor:{log_id.hex()}:{size}", "Anchors", "anchor", log_id, size, root, note_digest)

@@ -1,4 +1,4 @@
-"""`kiteline chain`: run the embedded chain, deploy the contracts, admit members, look, anchor now."""
+"""`kiteline chain`: run the embedded chain, deploy the contracts, look, anchor now; membership is in `governing`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +13,13 @@ from typing import Annotated
 import typer
 
 from kiteline.exchange.v1 import department_pb2 as pb
+from node.cli import governing
 from node.cli.connection import connected
 from node.cli.output import Exit, pairs, spoken, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
 from node.errors import ConfigurationInvalid, FileUnusable, PortTaken
 
-app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, deploy, admit, look, anchor.")
+app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, deploy, admit, propose, look, anchor.")
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 10
 
@@ -69,41 +69,15 @@ def deploy(
         from node.app.consortium import deploy_consortium  # noqa: PLC0415 - web3 takes a second to import
 
         settings = settings_of(config)
-        file = deploy_consortium(settings, passphrase(), founder, threshold, _now_ms)
+        file = deploy_consortium(settings, passphrase(), founder, threshold, governing.now_ms)
         output.result({"contracts": str(file)})
         output.note(f"Hand {file.name} and the network file to every member; founders can run `kiteline serve` now.")
 
 
-@app.command(epilog="Example: kiteline chain admit health/admission.json --config civil/kiteline.toml")
-def admit(
-    admission: Annotated[Path, typer.Argument(help="The member's admission file.", exists=True, dir_okay=False)],
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JSONOption = False,
-) -> None:
-    """Propose a member; with a threshold of one it is admitted at once. Authorities only."""
-    with reporting(as_json=as_json) as output:
-        from node.app.consortium import propose_member  # noqa: PLC0415 - likewise
-
-        proposal, transaction = propose_member(settings_of(config), passphrase(), admission, _now_ms)
-        output.result({"proposal": proposal, "transaction": transaction.hex()})
-        output.note(
-            f"With a threshold of one the member is admitted; with more, other authorities run "
-            f"`kiteline chain approve {proposal}`."
-        )
-
-
-@app.command(epilog="Example: kiteline chain approve 3 --config civil/kiteline.toml")
-def approve(
-    proposal: Annotated[int, typer.Argument(min=1, help="Number of the proposal, as `kiteline chain admit` gave it.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JSONOption = False,
-) -> None:
-    """Approve a proposal of another authority."""
-    with reporting(as_json=as_json) as output:
-        from node.app.consortium import approve_proposal  # noqa: PLC0415 - likewise
-
-        transaction = approve_proposal(settings_of(config), passphrase(), proposal, _now_ms)
-        output.result({"proposal": proposal, "transaction": transaction.hex()})
+app.command("admit", epilog=governing.admit_epilog)(governing.admit)
+app.command("proposals", epilog=governing.proposals_epilog)(governing.proposals)
+app.add_typer(governing.propose, name="propose")
+app.command("approve", epilog=governing.approve_epilog)(governing.approve)
 
 
 @app.command(epilog="Example: kiteline chain status --json")
@@ -148,7 +122,7 @@ def trust(
     with reporting(as_json=as_json) as output:
         from node.app.consortium import trust_document  # noqa: PLC0415 - likewise
 
-        document = trust_document(settings_of(config), passphrase(), _now_ms)
+        document = trust_document(settings_of(config), passphrase(), governing.now_ms)
         write_file(to, document.text.encode())
         output.result({"file": str(to), "members": document.members, "blocks": document.blocks})
         output.note(f"An auditor verifies with it: kiteline verify FILE --trust {to}")
@@ -182,7 +156,3 @@ def _check_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as cause:
             raise PortTaken(f"port {port} cannot be listened on: {cause.strerror}", port=port) from cause
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

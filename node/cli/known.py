@@ -96,7 +96,7 @@ def chain_says(settings: Settings, member_id: str) -> ChainSays:
     try:
         view = IndexView(store)
         member = view.member(member_id)
-        anchors = view.anchors(log_id(audit_origin(member_id)))
+        anchors = view.anchors(member_id, log_id(audit_origin(member_id)))
         return ChainSays(
             () if member is None else tuple(every_key(member)), tuple((anchor.size, anchor.root) for anchor in anchors)
         )

@@ -19,8 +19,9 @@ from node.exchange.context import AnchorNetwork, Context, audit_origin
 from node.exchange.heads import Cosigning, signed_head
 from node.exchange.journal import Step
 from node.exchange.notes import note_digest
-from node.model.chain import Mined
+from node.model.chain import Anchor, Mined
 from node.model.events import Event, member_subject
+from node.ports import ChainView
 
 _ELSEWHERE_SECONDS = 5.0  # for which a turn waits for the other networks; they go on meanwhile
 
@@ -46,7 +47,7 @@ class Anchoring:
         """
         async with self._turn:
             context = self._context
-            held = context.view.newest_anchor(self._log_id)
+            held = self._newest(context.view)
             note = context.ledger.checkpoint(held.note_digest) if held is not None else None
             if held is not None and note is not None and context.tree.size == self._settled:
                 await self._anchor_elsewhere()
@@ -76,14 +77,17 @@ class Anchoring:
         for task in self._elsewhere.values():
             task.cancel()
 
+    def _newest(self, view: ChainView) -> Anchor | None:
+        """The newest head of this node's log that a network has."""
+        return view.newest_anchor(self._context.member_id, self._log_id)
+
     def _behind(self) -> list[AnchorNetwork]:
         """The other networks that do not have the newest head yet."""
-        newest = self._context.view.newest_anchor(self._log_id)
+        newest = self._newest(self._context.view)
         return [
             network
             for network in self._context.anchor_networks
-            if newest is not None
-            and ((held := network.view.newest_anchor(self._log_id)) is None or held.size < newest.size)
+            if newest is not None and ((held := self._newest(network.view)) is None or held.size < newest.size)
         ]
 
     async def _anchor_elsewhere(self) -> None:
@@ -97,7 +101,7 @@ class Anchoring:
 
     async def _anchor_on(self, network: AnchorNetwork) -> None:
         """Put the head there that the first network has. What is refused is due again at the next turn; `status` shows who is behind."""
-        newest = self._context.view.newest_anchor(self._log_id)
+        newest = self._newest(self._context.view)
         if newest is not None:
             with suppress(Refusal):
                 await asyncio.to_thread(

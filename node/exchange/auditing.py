@@ -142,7 +142,7 @@ class Auditing:
     def _anchored(self, view: ChainView | None = None) -> list[tuple[Anchor, bytes]]:
         """Anchors whose checkpoint this node can show, oldest first; on the first network, or another one."""
         shown = []
-        for anchor in (view or self._context.view).anchors(self._log_id):
+        for anchor in (view or self._context.view).anchors(self._context.member_id, self._log_id):
             note = self._context.ledger.checkpoint(anchor.note_digest)
             if note is not None:
                 shown.append((anchor, note))

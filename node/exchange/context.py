@@ -235,8 +235,12 @@ class Context:
 
 
 def dataset_id_of(provider_id: str, name: str) -> bytes:
-    """The id of a dataset: SM3 of its provider, a line feed, and its local name."""
-    return sm3(f"{provider_id}\n{name}".encode())
+    """The id of a dataset, 32 bytes: the first 14 of SM3(provider, a line feed, local name), then its provider's id.
+
+    The contract Catalogue lets nobody but that provider register it.
+    """
+    member = provider_id.encode()
+    return sm3(member + b"\n" + name.encode())[: -len(member)] + member
 
 
 def version_origin(provider_id: str, dataset_id: bytes) -> str:

@@ -22,6 +22,7 @@ from node.errors import (
     GrantNotApproved,
     GrantUndecided,
     GrantUnknown,
+    NotAMember,
     PeerUnavailable,
 )
 from node.exchange.context import Context
@@ -147,6 +148,7 @@ class Granting:
             GrantUnknown: no such request was made to this department, or its note did not arrive.
             GrantDecided: it was decided before.
             DatasetPurged: an approval of what is gone.
+            NotAMember: an approval of what a member asked for that is not active any more.
             TermsInvalid: wider than asked for. StatementInvalid: a denial without a reason.
         """
         grant = await self._context.looked_up(lambda: self._own_offer(grant_id))
@@ -159,6 +161,7 @@ class Granting:
         now_ms = self._context.clock()
         if approve:
             await self._context.check_not_purged(grant.dataset_id)
+            await self._check_requester(grant)
             request = read_as(Request, note)
             terms = narrow(request, self._context.description(grant.dataset_id), wanted, now_ms)
         decision = Decision(
@@ -181,6 +184,15 @@ class Granting:
         if terms is None:
             return await asyncio.to_thread(writer.deny_grant, grant_id, digest)
         return await asyncio.to_thread(writer.approve_grant, grant_id, digest, terms.expiry_seconds, terms.quota)
+
+    async def _check_requester(self, grant: GrantOnChain) -> None:
+        """Refuse an approval that the contract would refuse, before it is signed and logged. Raises NotAMember."""
+        requester = self._context.member(grant.requester_id)
+        if not requester.is_active:
+            refusal = NotAMember(f"the requester is {requester.status.name.lower()}", member=requester.member_id)
+            subject = grant_subject(grant.grant_id)
+            await self._context.journal.record_refusal(Event.ACCESS_REFUSED, self._context.member_id, subject, refusal)
+            raise refusal
 
     async def revoke(self, grant_id: bytes, reason: str) -> Mined:
         """Take back a grant that this department gave; it holds here at once. Raises GrantUnknown, GrantNotApproved."""

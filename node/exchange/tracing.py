@@ -95,7 +95,7 @@ class Tracing:
     async def _forks(self, member: Member, note: bytes) -> list[Finding]:
         """Whether the head that the member answered with goes on from the one that the chain has."""
         head = open_checkpoint(self._context.engine, note, every_key(member))
-        anchor = self._context.view.newest_anchor(log_id(head.origin))
+        anchor = self._context.view.newest_anchor(member.member_id, log_id(head.origin))
         if anchor is None:
             return []
         if anchor.size > head.size:

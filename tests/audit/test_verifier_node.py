@@ -121,7 +121,7 @@ def broken(raw: bytes, trust: Trust) -> dict[str, str]:
 def test_the_evidence_of_every_step_of_both_sides_holds() -> None:
     async def test(walk: Walk) -> None:
         for node in (walk.provider, walk.requester):
-            anchored = node.context.view.anchors(walk.auditing(node)._log_id)[-1].size
+            anchored = node.context.view.anchors(node.member_id, walk.auditing(node)._log_id)[-1].size
             events = set()
             for index in range(anchored):
                 raw = await walk.auditing(node).evidence(walk.auditor.member, index)
@@ -140,7 +140,7 @@ def test_the_evidence_of_every_step_of_both_sides_holds() -> None:
 def test_any_interval_is_proven_complete_under_an_anchored_head() -> None:
     async def test(walk: Walk) -> None:
         for node in (walk.provider, walk.requester):
-            anchors = node.context.view.anchors(walk.auditing(node)._log_id)
+            anchors = node.context.view.anchors(node.member_id, walk.auditing(node)._log_id)
             newest = anchors[-1].size
             for first, count in [(0, 0), (0, 1), (3, 9), (newest - 1, 5), (anchors[0].size - 1, 3)]:
                 raw = await walk.auditing(node).range_file(walk.auditor.member, first, count, anchored=True)
@@ -173,7 +173,7 @@ def test_an_interval_to_the_very_end_is_complete_and_says_that_no_chain_has_it()
 def test_what_no_anchor_covers_yet_cannot_be_had_as_evidence() -> None:
     async def test(walk: Walk) -> None:
         node = walk.provider
-        newest = node.context.view.anchors(walk.auditing(node)._log_id)[-1].size
+        newest = node.context.view.anchors(node.member_id, walk.auditing(node)._log_id)[-1].size
         for ask in (
             lambda: walk.auditing(node).evidence(walk.auditor.member, newest),
             lambda: walk.auditing(node).range_file(walk.auditor.member, newest, 1, anchored=True),
@@ -189,7 +189,7 @@ def test_what_no_anchor_covers_yet_cannot_be_had_as_evidence() -> None:
 def test_a_key_declared_compromised_takes_what_was_anchored_later_and_no_more() -> None:
     async def test(walk: Walk) -> None:
         node, member = walk.provider, walk.requester.member
-        anchors = node.context.view.anchors(walk.auditing(node)._log_id)
+        anchors = node.context.view.anchors(node.member_id, walk.auditing(node)._log_id)
         date = anchors[1].block.time
         walk.world.chain.members_by_id[member.member_id] = replace(
             member, epochs=(replace(member.epochs[0], compromised_since=date),)

@@ -1,7 +1,8 @@
 """Who may write: every function of the four contracts that changes something, from callers of every standing.
 
 The callers of an estate: an authority and department that provides datasets, keeps a log, asked for one grant and gave
-others. Each call of `writes` is one that it may make; the same calls are refused to whoever has lost its standing.
+others. Each call of `writes` is one that it may make; the same calls are refused to whoever has lost its standing, and to
+a hostile member those of `attacks`, which mean the owner's things. A function that is in neither list fails both.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from tests.contracts.world import (
     Member,
     Said,
     World,
+    dataset_id,
     member,
     not_a_member,
 )
 
-LOG, DATASET, FRESH_DATASET, THEIRS = b"\1" * 32, b"\2" * 32, b"\3" * 32, b"\4" * 32
+LOG, OTHER_LOG = b"\1" * 32, b"\2" * 32
+DATASET, FRESH_DATASET, THEIRS = dataset_id(2, 1), dataset_id(2, 2), dataset_id(3, 1)  # of `second`, and of `third`
 ASKED, WANTED, UNWANTED, RUNNING, FRESH_GRANT = (bytes([number]) * 32 for number in range(5, 10))
 DIGEST = b"\x0a" * 32
 FAR = 2**63  # an expiry that no test reaches, Unix seconds
@@ -61,6 +64,7 @@ def writes(owner: Member, third: Member, proposal: int) -> list[Write]:
     """Every call that changes something, in an order in which the owner may make them all."""
     return [
         ("Anchors.anchor", (LOG, 6, DIGEST, DIGEST)),
+        ("Anchors.anchorMany", ([(LOG, 7, DIGEST, DIGEST), (OTHER_LOG, 1, DIGEST, DIGEST)],)),
         ("Grants.request", (FRESH_GRANT, THEIRS, DIGEST)),
         ("Grants.approve", (WANTED, DIGEST, FAR, 1)),
         ("Grants.deny", (UNWANTED, DIGEST)),
@@ -76,6 +80,7 @@ def writes(owner: Member, third: Member, proposal: int) -> list[Write]:
         ("Members.proposeStatus", (third.id, SUSPENDED)),
         ("Members.proposeRoles", (third.id, DEPARTMENT)),
         ("Members.proposeThreshold", (3,)),
+        ("Members.proposeRecovery", (third.id, third.with_account().keys)),
         ("Members.declareCompromise", (1, 1)),
         ("Members.rotateKeys", (owner.with_account().keys,)),
     ]
@@ -180,32 +185,75 @@ def test_a_reinstated_owner_may_make_every_call_again(
         assert estate.send(call, owner, *arguments), call
 
 
-def test_nobody_acts_with_what_is_anothers(
-    estate: World, owner: Member, first: Member, third: Member, auditor: Member
+def attacks(owner: Member, caller: Member, proposal: int) -> Mapping[str, tuple[tuple[object, ...], Said | None]]:
+    """By function: what a member without the authority's role may try against the owner, and the error that it meets.
+
+    None: it is accepted, and makes something of the caller's own beside the owner's.
+    """
+    ours, nothing = owner.keys, ("NotAnAuthority", caller.address)
+    return {
+        "Anchors.anchor": ((LOG, 2**64 - 1, DIGEST, DIGEST), None),
+        "Anchors.anchorMany": (([(OTHER_LOG, 9, DIGEST, DIGEST)],), None),
+        "Catalogue.register": ((FRESH_DATASET, DIGEST, 1, CONDITIONAL), ("NotTheProvider", FRESH_DATASET, caller.id)),
+        "Catalogue.update": ((DATASET, DIGEST, 4, CONDITIONAL), ("NotTheProvider", DATASET, caller.id)),
+        "Catalogue.setHead": ((DATASET, 9, DIGEST, DIGEST), ("NotTheProvider", DATASET, caller.id)),
+        "Catalogue.withdraw": ((DATASET,), ("NotTheProvider", DATASET, caller.id)),
+        "Grants.request": ((ASKED, THEIRS, DIGEST), ("GrantInvalid", ASKED)),
+        "Grants.approve": ((WANTED, DIGEST, FAR, 1), ("NotTheProvider", WANTED, caller.id)),
+        "Grants.deny": ((UNWANTED, DIGEST), ("NotTheProvider", UNWANTED, caller.id)),
+        "Grants.revoke": ((RUNNING, DIGEST), ("NotTheProvider", RUNNING, caller.id)),
+        "Grants.advance": ((RUNNING, 1, DIGEST), ("NotTheProvider", RUNNING, caller.id)),
+        "Grants.close": ((ASKED,), ("NotTheRequester", ASKED, caller.id)),
+        "Members.proposeAdmission": ((member(7).admission,), nothing),
+        "Members.proposeStatus": ((owner.id, SUSPENDED), nothing),
+        "Members.proposeRoles": ((owner.id, DEPARTMENT), nothing),
+        "Members.proposeThreshold": ((1,), nothing),
+        "Members.proposeRecovery": ((owner.id, caller.with_account().keys), nothing),
+        "Members.approve": ((proposal,), nothing),
+        # Both are about the caller's own keys; the owner's account is taken, and the owner alone has a second epoch.
+        "Members.rotateKeys": ((ours,), ("AccountTaken", owner.address)),
+        "Members.declareCompromise": ((2, 1), ("CompromiseInvalid", 2, 1)),
+    }
+
+
+def of_the_owner(world: World, owner: Member) -> list[object]:
+    """All that the contracts say of the owner and its estate, and of the council."""
+    return [
+        *(world.view("Anchors.headOf", owner.id, log) for log in (LOG, OTHER_LOG)),
+        world.view("Catalogue.datasetOf", DATASET),
+        *(world.view("Grants.grantOf", grant) for grant in (ASKED, WANTED, UNWANTED, RUNNING)),
+        *(world.view(f"Members.{what}", owner.id) for what in ("statusOf", "rolesOf", "epochOf")),
+        *(world.view("Members.keyDigestOf", owner.id, epoch) for epoch in (1, 2, 3)),
+        world.view("Members.memberOf", owner.account.address),
+        world.view("Members.threshold"),
+        world.view("Members.authorities"),
+    ]
+
+
+HOSTILE = ("an outsider", "a department", "the side of its grants", "an auditor", "a suspended member")
+
+
+@pytest.mark.parametrize("who", HOSTILE)
+def test_a_hostile_account_does_nothing_in_the_name_of_another(
+    estate: World, owner: Member, first: Member, further: Member, third: Member, auditor: Member, who: str
 ) -> None:
-    """The department asked for the grants that the owner decides; the auditor has no part in any."""
-    proposal = estate.resolve("Members.proposeStatus", [first], auditor.id, SUSPENDED)
-    for other in (third, auditor):
-        refusals: dict[str, Said] = {
-            "Anchors.anchor": ("NotTheOwner", LOG, other.id),
-            "Grants.approve": ("NotTheProvider", WANTED, other.id),
-            "Grants.deny": ("NotTheProvider", UNWANTED, other.id),
-            "Grants.advance": ("NotTheProvider", RUNNING, other.id),
-            "Grants.revoke": ("NotTheProvider", RUNNING, other.id),
-            "Grants.close": ("NotTheRequester", ASKED, other.id),
-            "Catalogue.update": ("NotTheProvider", DATASET, other.id),
-            "Catalogue.setHead": ("NotTheProvider", DATASET, other.id),
-            "Catalogue.withdraw": ("NotTheProvider", DATASET, other.id),
-        }
-        refusals.update({call: ("NotAnAuthority", other.address) for call in changing() if ".propose" in call})
-        refusals["Members.approve"] = ("NotAnAuthority", other.address)
-        # What is left names nobody else: it makes something new, or is about the caller's own keys.
-        assert changing() - set(refusals) == {
-            "Catalogue.register",
-            "Grants.request",
-            "Members.declareCompromise",
-            "Members.rotateKeys",
-        }
-        for call, arguments in writes(owner, third, proposal):
-            if call in refusals:
-                estate.refuses(call, other, *arguments, error=refusals[call])
+    estate.send("Members.rotateKeys", owner, with_field(owner.keys, "endpoint", "elsewhere.example:7000"))
+    department = member(6)
+    estate.resolve("Members.proposeAdmission", (first, further), department.admission)
+    proposal = estate.resolve("Members.proposeStatus", [first], owner.id, SUSPENDED)
+    callers = dict(zip(HOSTILE, (member(8), department, third, auditor, department), strict=True))
+    caller = callers[who]
+    if who == "a suspended member":
+        estate.resolve("Members.proposeStatus", (first, further), caller.id, SUSPENDED)
+    tried = attacks(owner, caller, proposal)
+    assert set(tried) == changing(), "a function that nobody has tried to misuse"
+    before = of_the_owner(estate, owner)
+    for call, (arguments, error) in tried.items():
+        expected = not_a_member(caller) if who in {"an outsider", "a suspended member"} else error
+        if expected is not None:
+            estate.refuses(call, caller, *arguments, error=expected)
+        else:
+            assert {event[2] for event in estate.send(call, caller, *arguments)} == {caller.id}
+        assert of_the_owner(estate, owner) == before, call
+    estate.send("Anchors.anchor", owner, LOG, 6, DIGEST, DIGEST)
+    estate.send("Catalogue.register", owner, FRESH_DATASET, DIGEST, 1, CONDITIONAL)

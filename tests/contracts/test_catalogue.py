@@ -1,12 +1,16 @@
-"""Catalogue: a dataset belongs to the member that registered it, its head only grows, and its withdrawal is final."""
+"""Catalogue: a dataset belongs to the member that its id names, its head only grows, and its withdrawal is final."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.contracts.world import CONDITIONAL, NOT_SHARED, OPEN, SUSPENDED, Member, World, not_a_member
+from tests.contracts.world import CONDITIONAL, NOT_SHARED, OPEN, SUSPENDED, Member, World, dataset_id, not_a_member
 
-DATASET, OTHER_DATASET = b"\1" * 32, b"\2" * 32
+DATASET, OTHER_DATASET, ANOTHERS_DATASET = (
+    dataset_id(3, 1),
+    dataset_id(3, 2),
+    dataset_id(1, 1),
+)  # of `third`, and of `first`
 METADATA, NEWER_METADATA = b"\3" * 32, b"\4" * 32
 ROOT, NEWER_ROOT, NOTE = b"\5" * 32, b"\6" * 32, b"\7" * 32
 NO_ROOT = bytes(32)
@@ -38,18 +42,40 @@ def test_a_dataset_that_was_never_registered_is_unknown(registered: World, third
     registered.refuses("Catalogue.withdraw", third, OTHER_DATASET, error=unknown)
 
 
-def test_an_id_is_registered_once_by_whomever(registered: World, first: Member, third: Member) -> None:
+def test_an_id_is_registered_once(registered: World, third: Member) -> None:
     taken = ("DatasetInvalid", DATASET)
-    for member in (third, first):
-        registered.refuses("Catalogue.register", member, DATASET, NEWER_METADATA, 1, OPEN, error=taken)
+    registered.refuses("Catalogue.register", third, DATASET, NEWER_METADATA, 1, OPEN, error=taken)
     registered.send("Catalogue.withdraw", third, DATASET)
-    for member in (third, first):
-        registered.refuses("Catalogue.register", member, DATASET, NEWER_METADATA, 1, OPEN, error=taken)
+    registered.refuses("Catalogue.register", third, DATASET, NEWER_METADATA, 1, OPEN, error=taken)
     assert registered.view("Catalogue.datasetOf", DATASET) == (third.id, METADATA, NO_ROOT, 0, 2, CONDITIONAL, True)
 
 
-def test_a_dataset_without_an_id_is_refused(world: World, third: Member) -> None:
-    world.refuses("Catalogue.register", third, bytes(32), METADATA, 2, OPEN, error=("DatasetInvalid", bytes(32)))
+def test_nobody_takes_an_id_before_the_member_that_it_names(
+    world: World, first: Member, auditor: Member, third: Member
+) -> None:
+    for other in (first, auditor):
+        error = ("NotTheProvider", DATASET, other.id)
+        world.refuses("Catalogue.register", other, DATASET, METADATA, 2, OPEN, error=error)
+    world.send("Catalogue.register", third, DATASET, METADATA, 2, CONDITIONAL)
+    assert world.view("Catalogue.datasetOf", DATASET)[0] == third.id
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        bytes(32),
+        DATASET[:-1] + b"\0",
+        DATASET[14:] + DATASET[:14],
+        DATASET[1:] + b"X",
+        bytes([*DATASET[:14], 0x30]) + DATASET[15:],
+    ],
+    ids=["zero", "one character off", "the provider in front", "the provider shifted", "the first character off"],
+)
+def test_an_id_that_does_not_end_with_its_provider_is_refused(world: World, third: Member, dataset: bytes) -> None:
+    assert len(dataset) == len(DATASET)
+    error = ("NotTheProvider", dataset, third.id)
+    world.refuses("Catalogue.register", third, dataset, METADATA, 2, OPEN, error=error)
+    world.view_refuses("Catalogue.datasetOf", dataset, error=("DatasetUnknown", dataset))
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
@@ -111,11 +137,13 @@ def test_a_head_whose_size_does_not_grow_is_refused(registered: World, third: Me
 
 
 def test_heads_of_two_datasets_do_not_touch(registered: World, first: Member, third: Member) -> None:
-    registered.send("Catalogue.register", first, OTHER_DATASET, METADATA, 1, OPEN)
+    """Not even where two members chose the same beginning."""
+    assert ANOTHERS_DATASET[:14] == DATASET[:14]
+    registered.send("Catalogue.register", first, ANOTHERS_DATASET, METADATA, 1, OPEN)
     registered.send("Catalogue.setHead", third, DATASET, 9, ROOT, NOTE)
-    registered.send("Catalogue.setHead", first, OTHER_DATASET, 3, NEWER_ROOT, NOTE)
+    registered.send("Catalogue.setHead", first, ANOTHERS_DATASET, 3, NEWER_ROOT, NOTE)
     assert registered.view("Catalogue.datasetOf", DATASET)[2:4] == (ROOT, 9)
-    assert registered.view("Catalogue.datasetOf", OTHER_DATASET)[2:4] == (NEWER_ROOT, 3)
+    assert registered.view("Catalogue.datasetOf", ANOTHERS_DATASET)[2:4] == (NEWER_ROOT, 3)
 
 
 def test_a_withdrawn_dataset_stays_readable_and_changes_no_more(registered: World, third: Member) -> None:

@@ -6,9 +6,22 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.contracts.world import CONDITIONAL, NOT_SHARED, OPEN, SUSPENDED, Member, Said, World, not_a_member
+from tests.contracts.world import (
+    ACTIVE,
+    CONDITIONAL,
+    NOT_SHARED,
+    OPEN,
+    REMOVED,
+    SUSPENDED,
+    Member,
+    Said,
+    World,
+    dataset_id,
+    not_a_member,
+)
 
-DATASET, OTHER_DATASET, METADATA = b"\1" * 32, b"\2" * 32, b"\3" * 32
+DATASET, OTHER_DATASET = dataset_id(1, 1), dataset_id(2, 2)  # of `first`, who is the provider here, and of `second`
+METADATA = b"\3" * 32
 GRANT, OTHER_GRANT = b"\4" * 32, b"\5" * 32
 REQUEST, TERMS, REASON, RECEIPT = b"\6" * 32, b"\7" * 32, b"\x08" * 32, b"\x09" * 32
 NONE, REQUESTED, APPROVED, DENIED, REVOKED, CLOSED = range(6)
@@ -319,6 +332,29 @@ def test_a_suspended_requester_cannot_close_and_its_grant_can_be_revoked(
     offering.refuses("Grants.close", requester, GRANT, error=not_a_member(requester))
     offering.send("Grants.revoke", provider, GRANT, REASON)
     assert offering.view("Grants.grantOf", GRANT)[4] == REVOKED
+
+
+@pytest.mark.parametrize("status", [SUSPENDED, REMOVED])
+def test_what_a_member_asked_for_that_is_not_active_any_more_is_not_approved(
+    offering: World, provider: Member, requester: Member, second: Member, status: int
+) -> None:
+    bring(offering, "requested", provider, requester)
+    before = offering.view("Grants.grantOf", GRANT)
+    offering.resolve("Members.proposeStatus", (provider, second), requester.id, status)
+    error = ("RequesterNotActive", GRANT, requester.id)
+    offering.refuses("Grants.approve", provider, GRANT, TERMS, FAR, QUOTA, error=error)
+    assert offering.view("Grants.grantOf", GRANT) == before
+    offering.send("Grants.deny", provider, GRANT, REASON)
+
+
+def test_a_reinstated_members_request_is_approved(
+    offering: World, provider: Member, requester: Member, second: Member
+) -> None:
+    bring(offering, "requested", provider, requester)
+    for status in (SUSPENDED, ACTIVE):
+        offering.resolve("Members.proposeStatus", (provider, second), requester.id, status)
+    take(offering, "approve", provider, requester)
+    assert offering.view("Grants.grantOf", GRANT)[4] == APPROVED
 
 
 def test_a_grant_survives_the_rotation_of_both_sides_accounts(

@@ -102,7 +102,10 @@ def test_a_declaration_without_its_notice_would_be_noticed(contract: str, interf
         ("    /// @notice The log id is zero.\n", "    // The log id is zero.\n"),
         ("    /// @notice The log id is zero.\n", "    /// @notice The log id is zero\n"),
         ("/// @title The heads of the members' logs.\n", ""),
-        ("/// @notice A log belongs to the member that anchored it first; its size only grows.\n", ""),
+        (
+            "/// @notice A log is known by its member and its id: what another member anchors under the same id is another log, so\n",
+            "",
+        ),
         ("    error LogInvalid(bytes32 log);\n", "    error LogInvalid(bytes32 log)\n"),
         ("    error LogInvalid(bytes32 log);\n", "    error LogInvalid(bytes32);\n"),
         ("    error LogInvalid(bytes32 log);\n", "    error LogInvalid(bytes32 log);\n    error Bare();\n"),

@@ -41,7 +41,7 @@ ERRORS = {
 DEPARTMENT, AUTHORITY, AUDITOR = 1, 2, 4
 ALL_ROLES = DEPARTMENT | AUTHORITY | AUDITOR
 ACTIVE, SUSPENDED, REMOVED = 1, 2, 3
-ADMISSION, STATUS_CHANGE, ROLES_CHANGE, THRESHOLD_CHANGE = range(4)
+ADMISSION, STATUS_CHANGE, ROLES_CHANGE, THRESHOLD_CHANGE, RECOVERY = range(5)
 OPEN, CONDITIONAL, NOT_SHARED = range(3)
 # Calls the contract whose address is the first word of what it is called with, with all that follows, and returns or
 # reverts with what comes back. The first eleven bytes put the rest on the chain.
@@ -100,7 +100,17 @@ class Member:
 
 def member(number: int, roles: int = DEPARTMENT) -> Member:
     """A member with a fresh account, which holds nothing."""
-    return Member(member_id(f"1137070000425{number:05d}"), f"第{number}局", roles, Account.create())
+    return Member(numbered(number), f"第{number}局", roles, Account.create())
+
+
+def numbered(number: int) -> bytes:
+    """The id of the member of this number."""
+    return member_id(f"1137070000425{number:05d}")
+
+
+def dataset_id(provider: int, name: int) -> bytes:
+    """The id of a dataset, by its provider's number and one of its own."""
+    return bytes([name]) * 14 + numbered(provider)[:18]
 
 
 def member_id(code: str) -> bytes:

@@ -62,6 +62,15 @@ def credit_code(number: int) -> str:
     return body + credit_code_check_character(body)
 
 
+FIRST, SECOND = credit_code(1), credit_code(2)  # the members that `found` makes where it is told a number
+
+
+def dataset_of(member_id: str) -> bytes:
+    """A fresh id for a dataset of a member."""
+    provider = member_id.encode()
+    return os.urandom(32 - len(provider)) + provider
+
+
 def make_member(
     number: int, roles: Role = Role.DEPARTMENT, *, certificate: bytes | None = None, endpoint: str | None = None
 ) -> MemberKit:

@@ -29,7 +29,7 @@ class MemoryChain:
         self.members_by_id: dict[str, Member] = {}
         self.datasets_by_id: dict[bytes, DatasetOnChain] = {}
         self.grants_by_id: dict[bytes, GrantOnChain] = {}
-        self.anchors_by_log: defaultdict[bytes, list[Anchor]] = defaultdict(list)
+        self.anchors_by_log: defaultdict[tuple[str, bytes], list[Anchor]] = defaultdict(list)
         self.is_reachable = True
         self.refreshes = 0
         self.head = Block(0, bytes(32), 0)
@@ -88,12 +88,12 @@ class MemoryView:
     def grants(self) -> Sequence[GrantOnChain]:
         return list(self._chain.grants_by_id.values())
 
-    def newest_anchor(self, log_id: bytes) -> Anchor | None:
-        anchors = self._chain.anchors_by_log[log_id]
+    def newest_anchor(self, member_id: str, log_id: bytes) -> Anchor | None:
+        anchors = self._chain.anchors_by_log[member_id, log_id]
         return anchors[-1] if anchors else None
 
-    def anchors(self, log_id: bytes) -> Sequence[Anchor]:
-        return list(self._chain.anchors_by_log[log_id])
+    def anchors(self, member_id: str, log_id: bytes) -> Sequence[Anchor]:
+        return list(self._chain.anchors_by_log[member_id, log_id])
 
     def health(self) -> ChainHealth:
         return ChainHealth(self._chain.is_reachable, self._chain.last_contact_ms, 1337, self._chain.head, 0)
@@ -119,10 +119,8 @@ class MemoryWriter:
         self._step = step  # around what a node may be killed at
 
     def anchor(self, log_id: bytes, size: int, root: bytes, note_digest: bytes) -> Mined:
-        anchors = self._chain.anchors_by_log[log_id]
-        self._require(
-            not anchors or (anchors[-1].size < size and anchors[-1].member_id == self._member_id), "SizeHasNotGrown"
-        )
+        anchors = self._chain.anchors_by_log[self._member_id, log_id]
+        self._require(not anchors or anchors[-1].size < size, "SizeHasNotGrown")
         mined = self._chain.mine()
         anchors.append(Anchor(log_id, self._member_id, size, root, note_digest, mined.block, mined.transaction_hash))
         return mined
@@ -130,6 +128,7 @@ class MemoryWriter:
     def register_dataset(
         self, dataset_id: bytes, description_digest: bytes, level: int, sharing_type: SharingType
     ) -> Mined:
+        self._require(dataset_id.endswith(self._member_id.encode()), "NotTheProvider")
         self._require(dataset_id not in self._chain.datasets_by_id, "DatasetExists")
         mined = self._chain.mine()
         self._chain.datasets_by_id[dataset_id] = DatasetOnChain(
@@ -170,6 +169,8 @@ class MemoryWriter:
         self._require_state(grant_id, GrantState.REQUESTED)
         dataset = self._chain.datasets_by_id[self._chain.grants_by_id[grant_id].dataset_id]
         self._require(not dataset.withdrawn, "DatasetNotOffered")
+        requester = self._chain.members_by_id[self._chain.grants_by_id[grant_id].requester_id]
+        self._require(requester.is_active, "RequesterNotActive")
         return self._chain.change_grant(
             grant_id,
             state=GrantState.APPROVED,

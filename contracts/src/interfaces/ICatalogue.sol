@@ -2,7 +2,8 @@
 pragma solidity ^0.8.20;
 
 /// @title Which datasets there are, who provides them, and the head of each one's log.
-/// @notice The chain holds digests; descriptions travel between nodes.
+/// @notice The chain holds digests; descriptions travel between nodes. A dataset's id ends with the 18 characters of
+/// its provider's id, behind 14 bytes that the provider chooses. So it tells whose it is, and nobody can take another's.
 interface ICatalogue {
     /// @notice A dataset. `provider` zero: never registered. Packed into four slots.
     struct Dataset {
@@ -17,9 +18,9 @@ interface ICatalogue {
 
     /// @notice No dataset has this id.
     error DatasetUnknown(bytes32 dataset);
-    /// @notice The id is taken, or zero.
+    /// @notice The id is taken.
     error DatasetInvalid(bytes32 dataset);
-    /// @notice The caller's member does not provide this dataset.
+    /// @notice The caller's member does not provide this dataset, or could not: the id ends with another one's.
     error NotTheProvider(bytes32 dataset, bytes32 member);
     /// @notice The dataset was withdrawn.
     error DatasetIsWithdrawn(bytes32 dataset);
@@ -45,7 +46,7 @@ interface ICatalogue {
     /// @notice A dataset was withdrawn; what was granted before can be revoked by its provider.
     event DatasetWithdrawn(bytes32 indexed dataset);
 
-    /// @notice Register a dataset of the caller's member.
+    /// @notice Register a dataset of the caller's member, under an id that ends with that member.
     function register(bytes32 dataset, bytes32 metadataDigest, uint8 level, uint8 sharingType) external;
 
     /// @notice Change its description.

@@ -2,7 +2,8 @@
 pragma solidity ^0.8.20;
 
 /// @title Who may have which dataset, until when, how often.
-/// @notice Requests and decisions are notes that travel between nodes; here stand their SM3 digests.
+/// @notice Requests and decisions are notes that travel between nodes; here stand their SM3 digests. A grant's id is 32
+/// random bytes: whoever takes one first has it, and the other asks again under another id.
 interface IGrants {
     /// @notice Where a grant stands. Expiry is a matter of time and not of state.
     enum State {
@@ -38,6 +39,8 @@ interface IGrants {
     error NotTheRequester(bytes32 grant, bytes32 member);
     /// @notice The dataset is withdrawn or not shared.
     error DatasetNotOffered(bytes32 dataset);
+    /// @notice The requester is suspended or removed.
+    error RequesterNotActive(bytes32 grant, bytes32 requester);
     /// @notice The expiry lies in the past, or the quota is zero.
     error TermsInvalid(uint64 expiry, uint32 quota);
     /// @notice A sequence number does not grow.
@@ -64,7 +67,8 @@ interface IGrants {
     /// @notice Ask for a dataset. The caller's member becomes the requester.
     function request(bytes32 grant, bytes32 dataset, bytes32 requestDigest) external;
 
-    /// @notice Approve a request. The dataset's provider only.
+    /// @notice Approve a request of an active member. The dataset's provider only. A grant outlives a later suspension
+    /// of its requester; nodes deliver to active members only, and the provider can revoke it.
     function approve(bytes32 grant, bytes32 termsDigest, uint64 expiry, uint32 quota) external;
 
     /// @notice Deny a request. The dataset's provider only.

@@ -3,6 +3,9 @@ pragma solidity ^0.8.20;
 
 /// @title Who belongs to the consortium, in which role, with which keys.
 /// @notice Membership changes by proposals that a threshold of authorities approves. A member rotates its own keys.
+/// Of the three roles the authority's alone has an effect in the contracts. The auditor's is for the nodes, which show
+/// an auditor every log; the department's states what a member is, and lets it do nothing that others cannot: every
+/// active member may register datasets, request grants and anchor logs, whatever its roles.
 /// Ids are the 18 ASCII characters of the unified social credit code, left-aligned and zero-padded.
 interface IMembers {
     /// @notice Where a member stands. None: never admitted.
@@ -18,7 +21,8 @@ interface IMembers {
         Admission,
         StatusChange,
         RolesChange,
-        ThresholdChange
+        ThresholdChange,
+        Recovery
     }
 
     /// @notice The keys of one epoch. The points are 65 bytes, uncompressed; the certificate is DER.
@@ -57,6 +61,8 @@ interface IMembers {
     error StatusInvalid(bytes32 member, Status from, Status to);
     /// @notice The threshold is zero, or more than there are active authorities, or would become so.
     error ThresholdInvalid(uint256 threshold, uint256 authorities);
+    /// @notice The member was removed, for good.
+    error MemberIsRemoved(bytes32 member);
     /// @notice No proposal has this number.
     error ProposalUnknown(uint256 proposal);
     /// @notice The proposal was executed before.
@@ -97,6 +103,11 @@ interface IMembers {
     /// @notice Propose another threshold. Authorities only.
     function proposeThreshold(uint16 threshold) external returns (uint256 proposal);
 
+    /// @notice Propose to put new keys in force for a member that has lost its account, or whose account is in others'
+    /// hands: a new epoch, with an account that no member ever had. Authorities only. The member, suspended or not, keeps
+    /// its status, roles, datasets, grants and logs; the account before acts for nobody any more.
+    function proposeRecovery(bytes32 member, KeySet calldata keys) external returns (uint256 proposal);
+
     /// @notice Approve a proposal; at the threshold it is carried out, and reverts with the error of what it would do.
     /// Authorities only, once each. An approval counts while its authority is active and in that role.
     function approve(uint256 proposal) external;
@@ -114,7 +125,7 @@ interface IMembers {
     /// @notice Where a member stands.
     function statusOf(bytes32 member) external view returns (Status status);
 
-    /// @notice A member's roles: 1 department, 2 authority, 4 auditor.
+    /// @notice A member's roles, one or several added up: 1 department, 2 authority, 4 auditor.
     function rolesOf(bytes32 member) external view returns (uint8 roles);
 
     /// @notice The epoch of a member's keys in force; the first is 1.

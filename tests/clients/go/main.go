@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"os"
@@ -31,7 +32,8 @@ func main() {
 	defer cancel()
 	passphrase := bytes.TrimSuffix(must(os.ReadFile(os.Getenv("KITELINE_PASSPHRASE_FILE"))), []byte("\n"))
 	session := &Session{own: readMember(*own), provider: readMember(*provider), grant: *grant, keyColumn: *keyColumn, previous: noDigest}
-	session.dataset = hexDigest([]byte(session.provider.ID + "\n" + *dataset))
+	// 14 bytes of the digest, then the provider's id.
+	session.dataset = hexDigest([]byte(session.provider.ID + "\n" + *dataset))[:28] + hex.EncodeToString([]byte(session.provider.ID))
 	session.signing = readKey(*keys, "signing.pem", passphrase).(*sm2.PrivateKey)
 	session.encryption = readKey(*keys, "encryption.pem", passphrase).(*sm2.PrivateKey)
 	session.node = exchange.NewPeerServiceClient(dial(session.own, readKey(*keys, "tls.key.pem", passphrase), session.provider))

@@ -18,7 +18,7 @@ from node.chain.json_rpc import hexadecimal
 from node.errors import ChainMismatch, ChainUnavailable
 from node.model.chain import Anchor
 from tests.node.chain.test_endpoints import serving
-from tests.support.consortium import Consortium
+from tests.support.consortium import FIRST, Consortium
 
 LOG, DIGEST = b"\5" * 32, b"\7" * 32
 ELSEWHERE = "0x" + "ee" * 32
@@ -63,7 +63,7 @@ def honest(_request: dict[str, Any], result: Any) -> Any:  # noqa: ANN401 (what 
 def anchor(chain: Chain) -> Anchor:
     """An anchor on the true chain."""
     chain.writer.anchor(LOG, 3, DIGEST, DIGEST)
-    found = chain.view.newest_anchor(LOG)
+    found = chain.view.newest_anchor(FIRST, LOG)
     assert found is not None
     return found
 
@@ -169,7 +169,7 @@ def test_events_of_blocks_that_are_not_on_the_chain_are_not_indexed(
         with pytest.raises(ChainUnavailable, match="moved on during every attempt"):
             chain.view.refresh()
         assert chain.view.members() == []
-        assert chain.view.newest_anchor(LOG) is None
+        assert chain.view.newest_anchor(FIRST, LOG) is None
 
 
 def test_an_endpoint_that_moves_once_is_read_at_the_next_attempt(
@@ -185,7 +185,7 @@ def test_an_endpoint_that_moves_once_is_read_at_the_next_attempt(
 
     with altered(consortium, tmp_path / "second", moving_once) as chain:
         chain.view.refresh()
-        assert chain.view.newest_anchor(LOG) == anchor
+        assert chain.view.newest_anchor(FIRST, LOG) == anchor
     assert moved
 
 

@@ -30,7 +30,7 @@ from node.chain.json_rpc import (
 )
 from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
 from node.errors import ChainUnavailable
-from tests.support.consortium import Consortium
+from tests.support.consortium import FIRST, Consortium
 
 Answer = Callable[[dict[str, Any]], bytes]
 
@@ -189,6 +189,6 @@ def test_an_engine_that_limits_ranges_is_asked_for_smaller_ones(
             consortium.members[1], tmp_path / "limited", replace(consortium.network, endpoints=(url,))
         )
         limited.view.refresh()
-        assert [anchor.size for anchor in limited.view.anchors(log)] == list(range(1, 12))
+        assert [anchor.size for anchor in limited.view.anchors(FIRST, log)] == list(range(1, 12))
         assert refused
         limited.close()

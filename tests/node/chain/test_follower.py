@@ -20,7 +20,7 @@ from node.chain.network import FinalityRule
 from node.errors import ChainMismatch, ChainStoreUnusable, ChainUnavailable
 from node.model.chain import Block, GrantState, MemberStatus, SharingType
 from tests.support.anvil import Anvil
-from tests.support.consortium import Consortium
+from tests.support.consortium import FIRST, SECOND, Consortium, dataset_of
 
 DEADLINE_SECONDS = 20
 
@@ -32,14 +32,14 @@ def state_of(chain: Chain, *logs: bytes) -> dict[str, object]:
         "members": list(view.members()),
         "datasets": sorted(view.datasets(), key=lambda dataset: dataset.dataset_id),
         "grants": sorted(view.grants(), key=lambda grant: grant.grant_id),
-        "anchors": [view.anchors(log) for log in logs],
+        "anchors": [view.anchors(FIRST, log) for log in logs],
     }
 
 
 def test_the_index_says_what_the_members_did(chain: Chain, consortium: Consortium, second_chain: Chain) -> None:
     provider, requester = consortium.members
     other = second_chain
-    dataset, grant, log = os.urandom(32), os.urandom(32), os.urandom(32)
+    dataset, grant, log = dataset_of(FIRST), os.urandom(32), os.urandom(32)
     chain.writer.register_dataset(dataset, b"\1" * 32, 2, SharingType.CONDITIONAL)
     chain.writer.set_head(dataset, 10, b"\2" * 32, b"\3" * 32)
     other.writer.request_grant(grant, dataset, b"\5" * 32)
@@ -73,12 +73,38 @@ def test_the_index_says_what_the_members_did(chain: Chain, consortium: Consortiu
         b"\6" * 32,
     )
     assert (given.last_sequence, given.last_receipt_digest) == (7, b"\7" * 32)
-    assert [anchor.size for anchor in chain.view.anchors(log)] == [5, 6, 300]
-    newest = chain.view.newest_anchor(log)
+    assert [anchor.size for anchor in chain.view.anchors(FIRST, log)] == [5, 6, 300]
+    newest = chain.view.newest_anchor(FIRST, log)
     assert newest is not None
     assert (newest.size, newest.member_id, newest.block.number) == (300, provider.member_id, mined.block.number + 3)
-    assert chain.view.newest_anchor(os.urandom(32)) is None
+    assert chain.view.newest_anchor(FIRST, os.urandom(32)) is None
     other.writer.close_grant(grant)
+
+
+def test_who_anchors_under_anothers_log_id_has_a_log_of_its_own(
+    chain: Chain, consortium: Consortium, second_chain: Chain
+) -> None:
+    """Even the same size, and a greater one, and before the owner: none of it is the owner's log."""
+    log, theirs, ours = os.urandom(32), b"\x0e" * 32, b"\x0f" * 32
+    for size in (3, 900):
+        second_chain.writer.anchor(log, size, theirs, theirs)
+    chain.view.refresh()
+    assert chain.view.newest_anchor(FIRST, log) is None
+    chain.writer.anchor(log, 3, ours, ours)
+    chain.writer.anchor(log, 4, ours, ours)
+    second_chain.view.refresh()
+    for view in (chain.view, second_chain.view):
+        assert [(held.member_id, held.size, held.root) for held in view.anchors(FIRST, log)] == [
+            (FIRST, 3, ours),
+            (FIRST, 4, ours),
+        ]
+        assert [(held.member_id, held.size, held.root) for held in view.anchors(SECOND, log)] == [
+            (SECOND, 3, theirs),
+            (SECOND, 900, theirs),
+        ]
+        newest = view.newest_anchor(FIRST, log)
+        assert newest is not None
+        assert newest.size == 4
 
 
 def test_members_are_found_by_the_certificate_in_force(
@@ -127,7 +153,7 @@ def test_a_restart_goes_on_where_the_index_was(consortium: Consortium, tmp_path:
     again = consortium.open(first, tmp_path / "first")
     assert state_of(again, log) == before  # from the store alone: nothing was asked yet
     again.writer.anchor(log, 2, b"\1" * 32, b"\2" * 32)
-    assert [anchor.size for anchor in again.view.anchors(log)] == [1, 2]
+    assert [anchor.size for anchor in again.view.anchors(FIRST, log)] == [1, 2]
     again.close()
 
 
@@ -151,7 +177,7 @@ def test_blocks_that_went_are_taken_back(consortium: Consortium, second_chain: C
     second_chain.view.refresh()
     before = state_of(second_chain, log, other_log)
     snapshot, stays = anvil.rpc("evm_snapshot"), anvil.height()
-    dataset = os.urandom(32)
+    dataset = dataset_of(FIRST)
     writing.writer.anchor(log, 2, b"\3" * 32, b"\2" * 32)
     writing.writer.anchor(other_log, 9, b"\3" * 32, b"\2" * 32)
     writing.writer.register_dataset(dataset, b"\1" * 32, 2, SharingType.CONDITIONAL)
@@ -169,7 +195,7 @@ def test_blocks_that_went_are_taken_back(consortium: Consortium, second_chain: C
     again.writer.anchor(log, 5, b"\4" * 32, b"\2" * 32)
     again.close()
     second_chain.view.refresh()
-    assert [anchor.size for anchor in second_chain.view.anchors(log)] == [1, 5]
+    assert [anchor.size for anchor in second_chain.view.anchors(FIRST, log)] == [1, 5]
 
 
 def test_transactions_of_blocks_that_went_are_sent_again(chain: Chain, consortium: Consortium) -> None:
@@ -180,8 +206,8 @@ def test_transactions_of_blocks_that_went_are_sent_again(chain: Chain, consortiu
     chain.view.refresh()
     assert chain.view.health().pending_transactions == 2  # sent again by this very refresh
     chain.view.refresh()
-    assert [anchor.size for anchor in chain.view.anchors(log)] == [1, 2, 3]
-    assert [anchor.transaction_hash for anchor in chain.view.anchors(log)[1:]] == [
+    assert [anchor.size for anchor in chain.view.anchors(FIRST, log)] == [1, 2, 3]
+    assert [anchor.transaction_hash for anchor in chain.view.anchors(FIRST, log)[1:]] == [
         mined.transaction_hash for mined in former
     ]
     assert chain.view.health().pending_transactions == 0
@@ -201,10 +227,10 @@ def test_a_chain_that_only_lags_takes_nothing_back(consortium: Consortium, tmp_p
     watching.view.refresh()
     consortium.anvil.rpc("evm_revert", snapshot)
     watching.view.refresh()
-    assert [anchor.size for anchor in watching.view.anchors(log)] == [1, 2]
+    assert [anchor.size for anchor in watching.view.anchors(FIRST, log)] == [1, 2]
     now[0] += LAG_SECONDS * 1_000
     watching.view.refresh()  # so long that it is no lag
-    assert [anchor.size for anchor in watching.view.anchors(log)] == [1]
+    assert [anchor.size for anchor in watching.view.anchors(FIRST, log)] == [1]
     watching.close()
 
 
@@ -234,10 +260,10 @@ def test_a_depth_rule_counts_a_block_only_under_later_ones(
     network = replace(consortium.network, finality=FinalityRule.DEPTH, depth=2)
     careful = consortium.open(consortium.members[1], tmp_path / "careful", network)
     careful.view.refresh()
-    assert careful.view.newest_anchor(log) is None
+    assert careful.view.newest_anchor(FIRST, log) is None
     consortium.anvil.mine(2)
     careful.view.refresh()
-    assert careful.view.newest_anchor(log) is not None
+    assert careful.view.newest_anchor(FIRST, log) is not None
     assert careful.view.health().head == mined.block
     careful.close()
 
@@ -270,7 +296,7 @@ def test_the_thread_indexes_what_others_do(consortium: Consortium, second_chain:
     chain.view.on_block(indexed.release)
     chain.start()
     second_chain.writer.anchor(log, 1, b"\1" * 32, b"\2" * 32)
-    while chain.view.newest_anchor(log) is None:
+    while chain.view.newest_anchor(SECOND, log) is None:
         assert indexed.acquire(timeout=DEADLINE_SECONDS)
     chain.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from crypto.sm2 import SM2PrivateKey
 from node.chain.account import new_account
-from node.chain.governance import ProposalKind
+from node.chain.proposals import ProposalKind
 from node.errors import TransactionRefused
 from node.model.chain import MemberStatus, Role
 from tests.support.anvil import Anvil

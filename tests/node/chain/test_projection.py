@@ -102,7 +102,7 @@ CASES: dict[str, tuple[tuple[Any, ...], bytes, Row]] = {
     ),
     "Anchored": (
         (b"\x05" * 32, member_word(SECOND), 12, b"R" * 32, b"N" * 32),
-        anchor_key(b"\x05" * 32, 12),
+        anchor_key(SECOND, b"\x05" * 32, 12),
         Anchor(b"\x05" * 32, SECOND, 12, b"R" * 32, b"N" * 32, BLOCK, HASH),
     ),
 }

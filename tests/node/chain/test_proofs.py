@@ -12,7 +12,7 @@ from audit.verifier import anchor_events, read_header, receipt_under
 from node.chain.adapter import Chain
 from node.errors import ChainUnavailable
 from node.ports import ChainProofs, ChainView, ChainWriter
-from tests.support.consortium import Consortium
+from tests.support.consortium import FIRST, Consortium
 
 DIGEST = b"\7" * 32
 
@@ -35,7 +35,7 @@ def test_each_anchor_of_a_full_block_is_proven(chain: Chain, consortium: Consort
         thread.join(20)
     places = set()
     for place, log in enumerate(logs):
-        anchor = chain.view.newest_anchor(log)
+        anchor = chain.view.newest_anchor(FIRST, log)
         assert anchor is not None
         statement = chain.proofs.receipt_proof(anchor)
         header = read_header(statement.header)
@@ -65,7 +65,7 @@ def test_each_anchor_of_a_full_block_is_proven(chain: Chain, consortium: Consort
 def test_an_anchor_that_is_on_no_chain_cannot_be_proven(chain: Chain) -> None:
     log = os.urandom(32)
     chain.writer.anchor(log, 1, DIGEST, DIGEST)
-    anchor = chain.view.newest_anchor(log)
+    anchor = chain.view.newest_anchor(FIRST, log)
     assert anchor is not None
     with pytest.raises(ChainUnavailable):
         chain.proofs.receipt_proof(replace(anchor, transaction_hash=os.urandom(32)))

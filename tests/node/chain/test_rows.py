@@ -14,6 +14,7 @@ from node.chain.rows import (
     MemberRow,
     Row,
     anchor_key,
+    log_key,
     member_id_of,
     member_word,
     read_row,
@@ -54,10 +55,11 @@ def test_every_row_comes_back_as_it_was_written(row: Row) -> None:
     assert write_row(read_row(KINDS[type(row)], written)) == written
 
 
-@given(words, sizes, sizes)
-def test_anchors_of_a_log_lie_by_size(log_id: bytes, one: int, other: int) -> None:
-    assert (anchor_key(log_id, one) < anchor_key(log_id, other)) == (one < other)
-    assert anchor_key(log_id, one) == ANCHOR + log_id + one.to_bytes(8, "big")
+@given(st.integers(0, 9_999_999).map(member_id), words, sizes, sizes)
+def test_anchors_of_a_members_log_lie_together_by_size(member: str, log_id: bytes, one: int, other: int) -> None:
+    assert (anchor_key(member, log_id, one) < anchor_key(member, log_id, other)) == (one < other)
+    assert log_key(member, log_id) == ANCHOR + member.encode() + bytes(14) + log_id
+    assert anchor_key(member, log_id, one) == log_key(member, log_id) + one.to_bytes(8, "big")
 
 
 @given(st.integers(0, 9_999_999).map(member_id))

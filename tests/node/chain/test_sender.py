@@ -22,7 +22,7 @@ from node.chain.network import FeeRule
 from node.errors import ChainMismatch, ChainStoreUnusable, ChainUnavailable, TransactionRefused
 from node.model.chain import Block, Mined, SharingType
 from tests.support.anvil import ROOT, Anvil
-from tests.support.consortium import Consortium, MemberKit, clock_ms, found, make_member
+from tests.support.consortium import FIRST, Consortium, MemberKit, clock_ms, dataset_of, found, make_member
 
 DIGEST = b"\7" * 32
 
@@ -65,16 +65,14 @@ def test_a_refusal_carries_the_contracts_error_and_burns_no_nonce(chain: Chain, 
     assert chain.view.health().pending_transactions == 0
 
 
-def test_an_error_names_members_by_their_id(chain: Chain, consortium: Consortium, second_chain: Chain) -> None:
-    log = os.urandom(32)
-    chain.writer.anchor(log, 3, DIGEST, DIGEST)
+def test_an_error_names_members_by_their_id(consortium: Consortium, second_chain: Chain) -> None:
     caller = consortium.members[1].member_id
-    with pytest.raises(TransactionRefused, match=f"NotTheOwner.*member={caller}"):
-        second_chain.writer.anchor(log, 4, DIGEST, DIGEST)
+    with pytest.raises(TransactionRefused, match=f"NotTheProvider.*member={caller}"):
+        second_chain.writer.register_dataset(dataset_of(FIRST), DIGEST, 1, SharingType.CONDITIONAL)
 
 
 def test_a_catalogue_entry_is_registered_once_and_updated_after(chain: Chain) -> None:
-    dataset = os.urandom(32)
+    dataset = dataset_of(FIRST)
     first = chain.writer.register_dataset(dataset, b"\1" * 32, 1, SharingType.CONDITIONAL)
     assert chain.writer.register_dataset(dataset, b"\1" * 32, 1, SharingType.CONDITIONAL) == first
     changed = chain.writer.register_dataset(dataset, b"\2" * 32, 3, SharingType.UNCONDITIONAL)
@@ -95,7 +93,7 @@ def test_side_by_side_every_call_has_its_own_nonce(chain: Chain, consortium: Con
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert all(chain.view.newest_anchor(log) is not None for log in logs)
+    assert all(chain.view.newest_anchor(FIRST, log) is not None for log in logs)
     assert transactions(consortium) == before + len(logs)
     assert chain.view.health().pending_transactions == 0
 
@@ -154,7 +152,7 @@ def test_a_crash_around_sending_leaves_exactly_one_transaction(
     assert chain.view.health().pending_transactions == 1
     mined = chain.writer.anchor(log, 1, bytes(32), DIGEST)
     assert transactions(consortium) == before + 1
-    assert [anchor.transaction_hash for anchor in chain.view.anchors(log)] == [mined.transaction_hash]
+    assert [anchor.transaction_hash for anchor in chain.view.anchors(FIRST, log)] == [mined.transaction_hash]
     assert chain.view.health().pending_transactions == 0
     chain.close()
 
@@ -177,7 +175,7 @@ def test_what_was_journaled_is_sent_at_the_next_start_without_being_asked(
     indexed = threading.Semaphore(0)
     again.view.on_block(indexed.release)
     again.start()
-    while again.view.newest_anchor(log) is None or again.view.health().pending_transactions:
+    while again.view.newest_anchor(FIRST, log) is None or again.view.health().pending_transactions:
         assert indexed.acquire(timeout=20)
     again.close()
 
@@ -241,7 +239,7 @@ def test_a_nonce_that_another_program_took_is_replaced(chain: Chain, consortium:
     chain.sender._deadline_ms = 20_000
     chain.writer.anchor(log, 1, DIGEST, DIGEST)
     assert transactions(consortium) == nonce + 2
-    assert chain.view.newest_anchor(log) is not None
+    assert chain.view.newest_anchor(FIRST, log) is not None
     assert chain.view.health().pending_transactions == 0
 
 
@@ -257,7 +255,7 @@ def test_another_call_of_the_same_purpose_waits_for_the_first(chain: Chain, cons
     chain.sender._deadline_ms = 20_000
     with pytest.raises(TransactionRefused, match="HeadDoesNotGrow"):
         chain.writer.anchor(log, 1, DIGEST, b"\1" * 32)
-    newest = chain.view.newest_anchor(log)
+    newest = chain.view.newest_anchor(FIRST, log)
     assert newest is not None
     assert newest.note_digest == DIGEST
 
@@ -315,7 +313,7 @@ def test_a_market_network_is_paid_and_a_price_left_behind_is_raised(tmp_path: Pa
         # The market rises above what was offered; a second look replaces the offer under the same nonce.
         anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(20_000_000_000))
         anvil.mine()
-        assert chain.view.newest_anchor(log) is None
+        assert chain.view.newest_anchor(FIRST, log) is None
         chain.sender._deadline_ms = 20_000
         sending = threading.Thread(target=chain.writer.anchor, args=(log, 1, DIGEST, DIGEST))
         sending.start()
@@ -324,7 +322,7 @@ def test_a_market_network_is_paid_and_a_price_left_behind_is_raised(tmp_path: Pa
         wait_until(lambda: anvil.rpc("eth_getTransactionByHash", hexadecimal(entry.hashes[1])) is not None)
         anvil.mine()
         sending.join(20)
-        anchor = chain.view.newest_anchor(log)
+        anchor = chain.view.newest_anchor(FIRST, log)
         assert anchor is not None
         assert anchor.transaction_hash == entry.hashes[1]
         chain.close()
@@ -395,7 +393,7 @@ def test_transactions_finished_long_ago_are_dropped_and_their_result_kept(
 
 
 def test_a_dataset_is_withdrawn_once_and_for_good(chain: Chain) -> None:
-    dataset = os.urandom(32)
+    dataset = dataset_of(FIRST)
     chain.writer.register_dataset(dataset, b"\1" * 32, 1, SharingType.CONDITIONAL)
     mined = chain.writer.withdraw_dataset(dataset)
     assert chain.writer.withdraw_dataset(dataset) == mined

@@ -121,6 +121,16 @@ def test_a_certificate_is_its_first_owners_however_later_members_name_it(world: 
     assert world.view.member_by_certificate(b"nobody's") is None
 
 
+def test_a_member_is_found_by_the_account_in_force_and_not_by_one_before(world: World) -> None:
+    world.put_members(
+        member(FIRST, epoch(1, b"one", 1), replace(epoch(2, b"two", 2), account="0xnew")),
+        member(SECOND, epoch(1, b"c", 3)),
+    )
+    assert world.view.member_by_account("0xnew") == world.view.member(FIRST)
+    assert world.view.member_by_account("0xaccount") == world.view.member(SECOND)
+    assert world.view.member_by_account("0xnobody's") is None
+
+
 def test_members_are_listed_by_their_id(world: World) -> None:
     numbers = [7, 3, 5, 1]
     world.put_members(*(member(member_id(number), epoch(1, b"%d" % number, 1)) for number in numbers))
@@ -132,23 +142,23 @@ def test_what_the_store_took_back_is_gone_from_the_view_and_a_new_view_agrees(wo
     grant = GrantOnChain(b"\2" * 32, b"\1" * 32, SECOND, FIRST, GrantState.REQUESTED, b"q" * 32)
     anchors = [Anchor(LOG, FIRST, size, bytes(32), bytes(32), Block(1, bytes(32), 1), bytes(32)) for size in (5, 300)]
     world.put_members(member(FIRST, epoch(1, b"one", 1)))
-    world.put({b"d" + dataset.dataset_id: dataset, anchor_key(LOG, 5): anchors[0]})
-    world.put({b"g" + grant.grant_id: grant, anchor_key(LOG, 300): anchors[1]})
+    world.put({b"d" + dataset.dataset_id: dataset, anchor_key(FIRST, LOG, 5): anchors[0]})
+    world.put({b"g" + grant.grant_id: grant, anchor_key(FIRST, LOG, 300): anchors[1]})
     world.put({b"g" + grant.grant_id: replace(grant, state=GrantState.DENIED)})
     for view in (world.view, IndexView(world.store)):
         assert list(view.datasets()) == [dataset]
         assert view.dataset(dataset.dataset_id) == dataset
         assert [held.state for held in view.grants()] == [GrantState.DENIED]
-        assert list(view.anchors(LOG)) == anchors
-        assert view.newest_anchor(LOG) == anchors[1]
-        assert view.anchor_of(LOG, 5) == anchors[0]
-        assert view.anchor_of(LOG, 6) is None
-        assert view.newest_anchor(b"\6" * 32) is None
+        assert list(view.anchors(FIRST, LOG)) == anchors
+        assert view.newest_anchor(FIRST, LOG) == anchors[1]
+        assert view.anchor_of(FIRST, LOG, 5) == anchors[0]
+        assert view.anchor_of(FIRST, LOG, 6) is None
+        assert view.newest_anchor(FIRST, b"\6" * 32) is None
     world.view.update(world.store.undo_above(world.store.reference(3)))
     assert world.view.grant(grant.grant_id) == grant
     world.view.update(world.store.undo_above(world.store.reference(2)))
     assert world.view.grant(grant.grant_id) is None
-    assert list(world.view.anchors(LOG)) == anchors[:1]
+    assert list(world.view.anchors(FIRST, LOG)) == anchors[:1]
     world.view.update(world.store.undo_above(None))
     assert (world.view.member(FIRST), list(world.view.datasets()), list(world.view.members())) == (None, [], [])
     assert world.view.member_by_certificate(b"one") is None

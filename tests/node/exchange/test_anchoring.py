@@ -36,7 +36,7 @@ def _sizes(node: Node) -> tuple[int, int]:
     """Of the newest anchors, there and on the first network."""
     log = log_id(audit_origin(node.member_id))
     views = (node.context.anchor_networks[0].view, node.context.view)
-    there, here = (anchor.size if (anchor := view.newest_anchor(log)) else 0 for view in views)
+    there, here = (anchor.size if (anchor := view.newest_anchor(node.member_id, log)) else 0 for view in views)
     return there, here
 
 
@@ -48,7 +48,7 @@ async def test_every_network_gets_the_same_head() -> None:
         note, _ = await anchoring.anchor_now()
         there, here = _sizes(node)
         assert there == here == node.context.tree.size - 1
-        (newest,) = city.anchors_by_log[log_id(audit_origin(node.member_id))][-1:]
+        (newest,) = city.anchors_by_log[node.member_id, log_id(audit_origin(node.member_id))][-1:]
         assert node.context.ledger.checkpoint(newest.note_digest) == note
 
 

@@ -172,7 +172,7 @@ class DepartmentServiceServicer:
 
     def DecideGrant(self, request, context):
         """Approves, narrows or denies a request made to this department. Reasons: GRANT_UNKNOWN, GRANT_DECIDED, TERMS_INVALID,
-        DATASET_PURGED.
+        DATASET_PURGED, NOT_A_MEMBER (an approval for a member that is not active any more).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
