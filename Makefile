@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Rows of the demo's source: weifang (about 8,000) or all (620,573).
 ROWS ?= weifang
+# The chain that the demo runs on: a folder of network_configs that says how to start it.
+NETWORK ?= embedded
 TEST ?= tests
 
 help:  ## list the targets
@@ -17,8 +19,8 @@ setup:  ## install what the product needs into .venv and node_modules
 setup-dev:
 	@$(PYTHON) scripts/set_up.py --dev
 
-demo: setup  ## run one whole exchange between three departments (ROWS=all for the whole country)
-	@$(BIN)/python -m scripts.demo --rows $(ROWS)
+demo: setup  ## run one whole exchange between three departments (ROWS=all for the whole country, NETWORK=clique for four validators)
+	@$(BIN)/python -m scripts.demo --rows $(ROWS) --network $(NETWORK)
 
 test: setup-dev  ## run the tests (TEST=path for some of them)
 	@$(BIN)/python -m pytest $(TEST)

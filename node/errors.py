@@ -28,7 +28,10 @@ class PortTaken(NodeError):
 
     reason = "PORT_TAKEN"
     seen_by = "operator"
-    remedy = "Stop the other program, or change `listen` in the table that the message is about ([node] or [metrics])."
+    remedy = (
+        "Stop the other program, or change `listen` in the table that the message is about ([node] or [metrics]); a chain takes "
+        "`--port` and `--peer-port`."
+    )
 
 
 class ChainUnavailable(NodeError):
@@ -408,6 +411,25 @@ class RequestTooLarge(NodeError):
         "Send less at a time; the limits are in the proto comments, the one of a publication is "
         "`max_publish_gigabytes`."
     )
+
+
+class ChainProgramUnavailable(NodeError):
+    """The program that runs the network is not on this machine, and could not be built."""
+
+    reason = "CHAIN_PROGRAM_UNAVAILABLE"
+    seen_by = "operator"
+    remedy = (
+        "Install the program that the message names, in the version that the network file asks for, or Go to have it built; "
+        "the README of the network's folder says more."
+    )
+
+
+class ChainProgramFailed(NodeError):
+    """A process of the network on this machine ended by itself, or the network was not ready in time. All its processes are stopped."""
+
+    reason = "CHAIN_PROGRAM_FAILED"
+    seen_by = "operator"
+    remedy = "Read what the process printed, in the message or in the file that it names, and run the command again."
 
 
 class InternalError(NodeError):

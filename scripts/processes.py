@@ -9,10 +9,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
+_ATTEMPTS = 100
 _LIBC = ctypes.CDLL(None)
 
 
@@ -95,6 +97,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that were free a moment ago on the loopback interface."""
+    for _ in range(_ATTEMPTS):
+        first = free_port()
+        with ExitStack() as probes:
+            try:
+                for port in range(first, first + count):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+        return first
+    raise ProcessFailed(f"there are no {count} free ports in a row")
 
 
 def accepts(port: int) -> bool:

@@ -55,6 +55,13 @@ class Section:
             raise self.wrong(key, "names the same text twice")
         return tuple(value)
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """A list of strings as a command line has them: there may be none, and the same one twice."""
+        value = self._take(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
+            raise self.wrong(key, "must be a list of texts")
+        return tuple(value)
+
     def hexadecimal(self, key: str, size: int) -> bytes:
         """0x and `size` bytes in hexadecimal."""
         value = self.text(key)

@@ -1,12 +1,7 @@
-"""`kiteline chain`: run the embedded chain, deploy the contracts, look, anchor now; membership is in `governing`."""
+"""`kiteline chain`: run a chain, deploy the contracts, look, anchor now; membership is in `governing`."""
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -15,46 +10,14 @@ import typer
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.cli import governing
 from node.cli.connection import connected
-from node.cli.output import Exit, pairs, spoken, write_file
+from node.cli.output import Exit, pairs, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
-from node.errors import ConfigurationInvalid, FileUnusable, PortTaken
+from node.cli.starting import up
 
 app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, deploy, admit, propose, look, anchor.")
-ROOT = Path(__file__).resolve().parent.parent.parent
-STOP_SECONDS = 10
 
 
-@app.command(epilog="Example: kiteline chain up --network network_configs/embedded/network.toml --state chain")
-def up(
-    network: Annotated[Path, typer.Option(help="Network file.", exists=True, dir_okay=False)],
-    state: Annotated[Path, typer.Option(help="Directory that keeps the chain's state.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8545,
-    as_json: JSONOption = False,
-) -> None:
-    """Run the network's engine on this machine until interrupted, with its state on disk."""
-    with reporting(as_json=as_json) as output:
-        name, program, arguments = _engine(network, state, port)
-        try:
-            state.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise FileUnusable(f"{state} cannot be made: {cause.strerror}", path=state) from cause
-        _check_port(port)
-        output.result(
-            {"network": name, "port": port, "state": str(state)},
-            spoken(f"{name} on port {port}, state in {state}; Ctrl-C stops it"),
-        )
-        sys.stdout.flush()
-        # Standard output is ours: with --json it is one document.
-        child = subprocess.Popen([str(program), *arguments], stdout=sys.stderr)
-        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        try:
-            code = child.wait()
-        except KeyboardInterrupt:
-            child.terminate()
-            code = child.wait(STOP_SECONDS)
-        if code not in {0, -signal.SIGTERM, -signal.SIGINT}:
-            output.note(f"{program.name} ended with code {code}; what it printed above says why")
-            raise typer.Exit(Exit.UNAVAILABLE)
+app.command(epilog="Example: kiteline chain up --network clique --validators 4 --state chain")(up)
 
 
 @app.command(epilog="Example: kiteline chain deploy --founder civil/admission.json --config civil/kiteline.toml")
@@ -126,33 +89,3 @@ def trust(
         write_file(to, document.text.encode())
         output.result({"file": str(to), "members": document.members, "blocks": document.blocks})
         output.note(f"An auditor verifies with it: kiteline verify FILE --trust {to}")
-
-
-def _engine(network: Path, state: Path, port: int) -> tuple[str, Path, list[str]]:
-    """The network's name, the engine's program and its arguments."""
-    try:
-        document = tomllib.loads(network.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
-        raise ConfigurationInvalid(f"{network} cannot be read: {cause}") from cause
-    engine = document.get("engine")
-    if not isinstance(engine, dict):
-        raise ConfigurationInvalid(f"{network} has no [engine]; this network is not run by one machine")
-    try:
-        name, program = str(document["name"]), ROOT / str(engine["program"])
-        values = {"port": str(port), "chain_id": str(document["chain_id"]), "state": str(state / "state.json")}
-        arguments = [str(argument).format(**values) for argument in engine["arguments"]]
-    except (KeyError, TypeError, ValueError) as cause:
-        raise ConfigurationInvalid(f"{network}: name, chain_id or [engine] is not complete") from cause
-    if not program.exists():
-        raise ConfigurationInvalid(f"{program} is not installed; run `make setup`")
-    return name, program, arguments
-
-
-def _check_port(port: int) -> None:
-    """Raise PortTaken now, in words, rather than have the engine end."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as cause:
-            raise PortTaken(f"port {port} cannot be listened on: {cause.strerror}", port=port) from cause

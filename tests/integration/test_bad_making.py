@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_consortium import CIVIL_AFFAIRS, LocalConsortium
+from scripts.local_consortium import CIVIL_AFFAIRS, NETWORK, LocalConsortium
 from tests.integration.conftest import MUSEUM
 from tests.support.commands import run
 
@@ -47,8 +47,7 @@ def test_the_chains_commands_refuse_what_is_there_or_is_no_file_of_theirs(
     founder = str(consortium.home(CIVIL_AFFAIRS) / "admission.json")
     no_admission = tmp_path / "admission.json"
     no_admission.write_text('{"version": 2}', encoding="ascii")
-    network = str(consortium.directory / "network.toml")
-    up = ["chain", "up", "--network", network, "--state", str(tmp_path / "chain")]
+    up = ["chain", "up", "--network", str(NETWORK), "--state", str(tmp_path / "chain")]
     cases = [
         (["chain", "deploy", "--founder", founder, "--config", config], "CONFIGURATION_INVALID"),
         (["chain", "admit", str(no_admission), "--config", config], "CONFIGURATION_INVALID"),

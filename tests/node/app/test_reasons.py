@@ -39,6 +39,7 @@ def test_the_exit_codes_are_those_of_the_documents() -> None:
     codes = {kind.reason: exit_code(kind.reason) for kind in CLASSES}
     assert {reason for reason, code in codes.items() if code is Exit.UNAVAILABLE} == {
         "CHAIN_UNAVAILABLE",
+        "CHAIN_PROGRAM_FAILED",
         "NODE_UNAVAILABLE",
         "PEER_UNAVAILABLE",
     }

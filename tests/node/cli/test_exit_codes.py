@@ -15,6 +15,15 @@ from node.cli.output import Exit
 from tests.node.cli.desk import PASSPHRASE, Finished, configure, kiteline, kiteline_on_a_terminal
 
 GRANT = "0" * 64
+NETWORK = """name = "another"
+chain_id = 1
+endpoints = ["http://127.0.0.1:1"]
+finality = {rule = "every-block"}
+fees = {rule = "zero"}
+header = {rule = "none"}
+poll = {interval_milliseconds = 100}
+[engine]
+"""
 # A program of the same build as `kiteline`: its one command does what the test says.
 OTHER_PROGRAM = """
 import sys, typer
@@ -173,9 +182,9 @@ def test_what_cannot_be_read_or_made_is_refused_and_no_defect(tmp_path: Path) ->
     network.write_text("name = ")
     chain_up = ("chain", "up", "--network", str(network), "--json", "--state")
     _refusal(kiteline(*chain_up, str(tmp_path)), Exit.REFUSED, "CONFIGURATION_INVALID")
-    network.write_text('name = "another"\nchain_id = 1\n[engine]\nprogram = "pyproject.toml"\narguments = ["{port"]\n')
+    network.write_text(NETWORK + 'program = "pyproject.toml"\narguments = ["{port"]\n')
     _refusal(kiteline(*chain_up, str(tmp_path)), Exit.REFUSED, "CONFIGURATION_INVALID")
-    network.write_text('name = "another"\nchain_id = 1\n[engine]\nprogram = "pyproject.toml"\narguments = []\n')
+    network.write_text(NETWORK + 'program = "pyproject.toml"\narguments = []\n')
     _refusal(kiteline(*chain_up, str(file / "state")), Exit.REFUSED, "FILE_UNUSABLE")
     init = ("init", str(file / "node"), "--member-id", "11370700004258746X", "--name", "x", "--listen", "127.0.0.1:1")
     finished = kiteline(
@@ -187,7 +196,7 @@ def test_what_cannot_be_read_or_made_is_refused_and_no_defect(tmp_path: Path) ->
 
 def test_a_chain_on_a_taken_port_is_refused_in_words(tmp_path: Path) -> None:
     network = tmp_path / "network.toml"
-    network.write_text('name = "another"\nchain_id = 1\n[engine]\nprogram = "pyproject.toml"\narguments = []\n')
+    network.write_text(NETWORK + 'program = "pyproject.toml"\narguments = []\n')
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         finished = kiteline(

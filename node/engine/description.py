@@ -1,0 +1,165 @@
+"""The table `engine` of a network file: how to start the network on this machine, as data.
+
+    [engine]
+    program = "node_modules/…/anvil"    # below the installation; a bare name is looked for on PATH as well
+    arguments = ["--port", "{port}"]
+    validators = 4                      # absent: one process, which needs no keys
+    files = ["genesis.json"]            # beside the network file; ${chain_id} and the like are filled in for each validator
+    prepare = ["init", "{home}/genesis.json"]    # run once for each validator, after its keys and files are made
+    settle = ["attach", "{home}/ipc"]   # run once for each validator at every start, when the network makes blocks
+    [engine.version]                    # what a program that was found must print to be used
+    arguments = ["version"]
+    says = "Version: 1.2.3"
+    [engine.go]                         # the Go package to build it from, where it is not found
+    package = "example.org/engine@v1.2.3"
+    flags = []
+
+Placeholders of arguments: `{port}`, `{chain_id}`, `{home}` (the process's directory), `{state}` (a file in it, for an engine that keeps
+everything in one); with validators also `{peer_port}`, `{account}`, and `{password_file}` and `{node_key_file}`, which can be read once.
+Those of files are `FILE_NAMES`.
+"""
+
+from __future__ import annotations
+
+import string
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from node.chain.network import MAX_CHAIN_ID
+from node.chain.toml_section import Section, read_document
+from node.errors import ConfigurationInvalid
+
+MAX_VALIDATORS = 16  # of one machine; each takes some hundred megabytes
+PLAIN_NAMES = frozenset({"port", "chain_id", "home", "state"})
+VALIDATOR_NAMES = PLAIN_NAMES | {"peer_port", "account", "password_file", "node_key_file"}
+FILE_NAMES = frozenset({"chain_id", "peer_port", "peers", "validator_accounts"})
+
+
+@dataclass(frozen=True)
+class VersionCheck:
+    """What a program found on this machine must print. `says`: a part of what `arguments` make it print."""
+
+    arguments: tuple[str, ...]
+    says: str
+
+
+@dataclass(frozen=True)
+class GoPackage:
+    """What the program is built from. `package`: path of a main package and its exact version."""
+
+    package: str
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EngineDescription:
+    """A validated table `engine`.
+
+    Attributes:
+        folder: where the network file and its templates lie.
+        validators: how many are started unless the operator says otherwise; 0 for one process without keys.
+        files: names of the templates.
+        prepare: arguments of a run before the first start; empty for none.
+        settle: arguments of a run after every start, beside the running process; empty for none.
+    """
+
+    folder: Path
+    chain_id: int
+    program: str
+    arguments: tuple[str, ...]
+    validators: int = 0
+    files: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
+    settle: tuple[str, ...] = ()
+    version: VersionCheck | None = None
+    go: GoPackage | None = None
+
+
+def load_engine(path: Path) -> EngineDescription:
+    """Read the table `engine` of a network file. Raises ConfigurationInvalid naming the setting."""
+    document = read_document(path)
+    chain_id = document.number("chain_id", 1, MAX_CHAIN_ID)
+    if not document.has("engine"):
+        raise ConfigurationInvalid(f"{path} has no [engine]; this network is not run by one machine")
+    section = document.section("engine")
+    program = section.text("program")
+    validators = section.number("validators", 1, MAX_VALIDATORS, default=0)
+    names = VALIDATOR_NAMES if validators else PLAIN_NAMES
+    arguments = _arguments(section, "arguments", names)
+    # Secrets can be read once, by the process that is to stay.
+    without_secrets = names - {"password_file", "node_key_file"}
+    prepare = _arguments(section, "prepare", without_secrets) if validators and section.has("prepare") else ()
+    settle = _arguments(section, "settle", without_secrets) if validators and section.has("settle") else ()
+    files = _files(section, path.parent) if validators and section.has("files") else ()
+    version = _version(section.section("version")) if section.has("version") else None
+    go = _go(section.section("go")) if section.has("go") else None
+    section.finish()
+    return EngineDescription(
+        path.parent, chain_id, program, arguments, validators, files, prepare, settle, version=version, go=go
+    )
+
+
+def node_file(path: Path, endpoints: Sequence[str]) -> str:
+    """The network file for the nodes of a network that runs here: the same rules, its endpoints, and no engine to start."""
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    document.pop("engine", None)
+    return tomli_w.dumps(document | {"endpoints": list(endpoints)})
+
+
+def fill(arguments: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """Arguments with their placeholders filled in. `values` has every name that `load_engine` allows there."""
+    return [argument.format_map(values) for argument in arguments]
+
+
+def fill_file(template: Path, values: Mapping[str, str]) -> str:
+    """A template's text filled in. Raises ConfigurationInvalid if it cannot be read, or names what there is not."""
+    try:
+        return string.Template(template.read_text(encoding="utf-8")).substitute(values)
+    except (OSError, UnicodeDecodeError) as cause:
+        raise ConfigurationInvalid(f"{template} cannot be read") from cause
+    except (KeyError, ValueError) as cause:
+        raise ConfigurationInvalid(f"{template}: only {', '.join(sorted(FILE_NAMES))} can stand after a $") from cause
+
+
+def _arguments(section: Section, key: str, names: frozenset[str]) -> tuple[str, ...]:
+    words = section.words(key)
+    for word in words:
+        try:
+            fields = [parts[1:] for parts in string.Formatter().parse(word) if parts[1] is not None]
+        except ValueError as cause:
+            raise section.wrong(key, f"has an ill-formed placeholder in {word!r}") from cause
+        if any(spec or conversion for _, spec, conversion in fields):
+            raise section.wrong(key, f"has an ill-formed placeholder in {word!r}")
+        unknown = [name for name, _, _ in fields if name not in names]
+        if unknown:
+            raise section.wrong(
+                key, f"has the unknown placeholder {{{unknown[0]}}}; known are {', '.join(sorted(names))}"
+            )
+    return words
+
+
+def _files(section: Section, folder: Path) -> tuple[str, ...]:
+    names = section.texts("files")
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise section.wrong("files", f"must name files beside the network file, not {name!r}")
+    return names
+
+
+def _version(section: Section) -> VersionCheck:
+    check = VersionCheck(section.words("arguments"), section.text("says"))
+    section.finish()
+    return check
+
+
+def _go(section: Section) -> GoPackage:
+    package = section.text("package")
+    if "@v" not in package:
+        raise section.wrong("package", "must end with @ and an exact version")
+    go = GoPackage(package, section.words("flags") if section.has("flags") else ())
+    section.finish()
+    return go

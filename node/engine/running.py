@@ -1,0 +1,167 @@
+"""The processes of a network on this machine: start them, wait until the network is there, watch them, end them all."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from node.chain.endpoints import Endpoints
+from node.chain.json_rpc import read_quantity
+from node.chain.network import Network
+from node.engine.children import end_of, run, spawn, stop
+from node.engine.description import fill
+from node.engine.plans import Plan
+from node.errors import ChainMismatch, ChainProgramFailed, ChainProgramUnavailable, ChainUnavailable
+
+READY_SECONDS = 90.0  # from nothing to blocks; a slow disk takes most of it
+_LOOK_SECONDS = 0.2
+_ENDED_WELL = {0, -signal.SIGTERM, -signal.SIGINT}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that ended by itself. `left`: how many still run."""
+
+    plan: Plan
+    code: int
+    left: int
+
+
+class RunningNetwork:
+    """Processes of one network; a context manager that leaves none of them.
+
+    Args:
+        program: what runs.
+        plans: with what, one for each process.
+        network: the rules of the chain; its endpoints are not looked at.
+        least_height: blocks that each process must have for the network to be ready.
+    """
+
+    def __init__(self, program: Path, plans: Sequence[Plan], network: Network, *, least_height: int) -> None:
+        self._program = program
+        self._plans = list(plans)
+        self._network = network
+        self._least_height = least_height
+        self._children: list[tuple[Plan, subprocess.Popen[bytes]]] = []
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        try:
+            for plan in self._plans:
+                self._children.append((plan, self._start(plan)))
+        except BaseException:
+            self.stop()
+            raise
+        for place, (_, child) in enumerate(self._children):
+            threading.Thread(target=self._watch, args=(place, child), daemon=True, name=f"watch-{child.pid}").start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End every process; those that do not end in time are killed."""
+        stop([child for _, child in self._children])
+
+    @property
+    def processes(self) -> list[tuple[Plan, int]]:
+        """Each process's plan and id."""
+        return [(plan, child.pid) for plan, child in self._children]
+
+    def wait_until_ready(self, ready: Callable[[int], None] = lambda _: None, seconds: float = READY_SECONDS) -> None:
+        """Wait until every process serves the chain at its least height. `ready` is told how many do.
+
+        Raises:
+            ChainProgramFailed: a process ended, or the time is over.
+            ChainMismatch: the state directory belongs to another chain.
+        """
+        deadline = time.monotonic() + seconds
+        waiting = [plan for plan, _ in self._children]
+        while True:
+            waiting = [plan for plan in waiting if not self._is_ready(plan)]
+            ready(len(self._children) - len(waiting))
+            if not waiting:
+                return
+            for plan, child in self._children:
+                if child.poll() is not None:
+                    raise self._failed(plan, child.returncode)
+            if time.monotonic() > deadline:
+                raise ChainProgramFailed(
+                    f"{waiting[0].name} was not ready within {seconds:.0f} s{_printed(waiting[0])}",
+                    process=waiting[0].name,
+                )
+            time.sleep(_LOOK_SECONDS)
+
+    def settle(self, arguments: Sequence[str]) -> None:
+        """Run the program once more beside each process, with the process's own values, to its end. Raises ChainProgramFailed."""
+        for plan, _ in self._children:
+            if not arguments or plan.log is None:
+                continue
+            code = run([str(self._program), *fill(arguments, plan.values)], plan.log)
+            if code != 0:
+                raise ChainProgramFailed(
+                    f"{plan.name} could not be settled, code {code}{_printed(plan)}", process=plan.name
+                )
+
+    def wait(self, ended: Callable[[Ended], None]) -> None:
+        """Wait until no process is left; `ended` is told of each that ends by itself while others go on.
+
+        Raises:
+            ChainProgramFailed: the last one ended otherwise than by being asked to.
+        """
+        left = len(self._children)
+        while left:
+            plan, child = self._children[self._ended.get()]
+            left -= 1
+            if left:
+                ended(Ended(plan, child.returncode, left))
+            elif child.returncode not in _ENDED_WELL:
+                raise self._failed(plan, child.returncode)
+
+    def _start(self, plan: Plan) -> subprocess.Popen[bytes]:
+        try:
+            with plan.secrets() as (secrets, descriptors):
+                command = [str(self._program), *fill(plan.arguments, {**plan.values, **secrets})]
+                if plan.log is None:
+                    # Standard output is ours: with --json it is one document.
+                    return spawn(command, output=sys.stderr.fileno(), descriptors=descriptors)
+                with plan.log.open("ab") as log:
+                    return spawn(command, output=log, descriptors=descriptors)
+        except OSError as cause:
+            raise ChainProgramUnavailable(f"{self._program} cannot be run: {cause.strerror}") from cause
+
+    def _watch(self, place: int, child: subprocess.Popen[bytes]) -> None:
+        child.wait()
+        self._ended.put(place)
+
+    def _is_ready(self, plan: Plan) -> bool:
+        endpoints = Endpoints(replace(self._network, endpoints=(plan.endpoint,)))
+        try:
+            endpoints.check()
+            return read_quantity(endpoints.ask("eth_blockNumber")) >= self._least_height
+        except ChainMismatch:
+            raise
+        except ChainUnavailable:
+            return False
+        finally:
+            endpoints.close()
+
+    def _failed(self, plan: Plan, code: int) -> ChainProgramFailed:
+        return ChainProgramFailed(f"{plan.name} ended with code {code}{_printed(plan)}", process=plan.name, code=code)
+
+
+def _printed(plan: Plan) -> str:
+    if plan.log is None:
+        return "; what it printed above says why"
+    return f"; {plan.log} ends with:\n{end_of(plan.log)}"

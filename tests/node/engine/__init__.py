@@ -1,0 +1,1 @@
+"""Tests of starting an engine on this machine, with real processes."""

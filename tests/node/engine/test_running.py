@@ -1,0 +1,242 @@
+"""Processes of an engine: secrets reach them through pipes, their end is told, and none stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from crypto.errors import KeyInvalid
+from node.chain.account import read_account
+from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
+from node.engine.description import EngineDescription
+from node.engine.founding import ACCOUNT, HOMES, NODE_KEY, Ports, founded, one_line, open_validators
+from node.engine.plans import Plan, count_processes, plan_process, plan_validators
+from node.engine.running import Ended, RunningNetwork
+from node.errors import ChainProgramFailed, ChainProgramUnavailable, ConfigurationInvalid
+from scripts.processes import free_port
+from tests.node.cli.desk import PASSPHRASE
+
+PYTHON = Path(sys.executable)
+WAIT_SECONDS = 30.0
+SECRET = PASSPHRASE.decode()
+NETWORK = Network(
+    "test", 7, ("http://127.0.0.1:1",), FinalityRule.EVERY_BLOCK, FeeRule.ZERO, HeaderRule.NONE, poll_seconds=0.1
+)
+SLEEPER = "import signal; signal.pause()"
+READER = "import sys; print([open(name).read() for name in sys.argv[1:]], flush=True); import signal; signal.pause()"
+# A parent that is killed: it starts one process and says which.
+PARENT = f"""
+import signal, subprocess, sys
+from node.engine.children import spawn
+child = spawn([sys.executable, "-c", "{SLEEPER}"], output=subprocess.DEVNULL)
+print(child.pid, flush=True)
+signal.pause()
+"""
+
+
+def engine(folder: Path, *arguments: str, validators: int = 2) -> EngineDescription:
+    """An engine that is a Python program, with a template of everything."""
+    text = "${chain_id} ${peer_port} ${validator_accounts} ${peers}"
+    (folder / "all.txt").write_text(text, encoding="ascii")
+    return EngineDescription(folder, 7, PYTHON.name, arguments, validators, ("all.txt",))
+
+
+def plans(description: EngineDescription, state: Path, count: int = 2, secret: str = SECRET) -> list[Plan]:
+    """The validators of a state directory."""
+    return plan_validators(description, PYTHON, state, count, secret, Ports(8_000, 9_000), random=os.urandom)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """An empty state directory."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_every_validator_knows_all_accounts_in_order_and_the_others_as_peers(tmp_path: Path, state: Path) -> None:
+    plans(engine(tmp_path), state, 3)
+    validators = open_validators(state / HOMES, SECRET, Ports(8_000, 9_000))
+    accounts = "".join(sorted(one.account[2:].lower() for one in validators))
+    for one in validators:
+        chain_id, port, found, *peers = (one.home / "all.txt").read_text(encoding="ascii").split()
+        assert (chain_id, port, found) == ("7", str(8_999 + one.number), accounts)
+        others = [other for other in validators if other.number != one.number]
+        assert [peer.strip('[],"') for peer in peers] == [other.enode for other in others]
+        assert one.node_key.hex() not in repr(one)
+    assert len({one.enode for one in validators}) == 3
+
+
+def test_the_keys_are_the_same_at_the_next_start_and_open_with_their_passphrase_alone(
+    tmp_path: Path, state: Path
+) -> None:
+    description = engine(tmp_path)
+    first = plans(description, state)
+    again = plans(description, state)
+    assert [plan.values for plan in first] == [plan.values for plan in again]
+    assert founded(state) == 2
+    home = state / HOMES / "1"
+    for path in (home / ACCOUNT, home / NODE_KEY):
+        assert path.stat().st_mode & 0o077 == 0
+        assert read_account(path, SECRET).key.hex() not in path.read_text(encoding="ascii")
+    with pytest.raises(KeyInvalid):
+        plans(description, state, secret="another")
+
+
+def test_a_directory_keeps_its_number_of_validators(tmp_path: Path, state: Path) -> None:
+    description = engine(tmp_path, validators=3)
+    assert count_processes(description, state, None) == 3
+    assert count_processes(description, state, 2) == 2
+    plans(description, state)
+    assert count_processes(description, state, None) == 2
+    with pytest.raises(ConfigurationInvalid, match="was made for 2 validators"):
+        count_processes(description, state, 4)
+    with pytest.raises(ConfigurationInvalid, match="is one process"):
+        count_processes(engine(tmp_path, validators=0), state, 2)
+
+
+def test_a_first_start_that_is_cut_short_leaves_no_validators(tmp_path: Path, state: Path) -> None:
+    description = engine(tmp_path)
+    drawn = iter([os.urandom(32), os.urandom(32), os.urandom(32)])
+
+    def failing(size: int) -> bytes:
+        found = next(drawn, None)
+        if found is None:
+            raise KeyboardInterrupt
+        return found[:size]
+
+    with pytest.raises(KeyboardInterrupt):
+        plan_validators(description, PYTHON, state, 2, SECRET, Ports(1, 1), random=failing)
+    assert founded(state) == 0
+    plans(description, state)
+    assert founded(state) == 2
+
+
+def test_a_genesis_that_the_engine_refuses_is_told_with_what_it_printed(tmp_path: Path, state: Path) -> None:
+    description = engine(tmp_path)
+    refusing = replace(description, prepare=("-c", "raise SystemExit('no such genesis')"))
+    with pytest.raises(ChainProgramFailed, match=r"(?s)code 1:.*no such genesis"):
+        plans(refusing, state)
+    assert founded(state) == 0
+    plans(description, state)
+
+
+def test_a_process_reads_its_secrets_once_and_they_are_in_no_command_line(tmp_path: Path, state: Path) -> None:
+    (plan, _) = plans(engine(tmp_path, "-c", READER, "{password_file}", "{node_key_file}"), state)
+    (validator, _) = open_validators(state / HOMES, SECRET, Ports(8_000, 9_000))
+    with RunningNetwork(PYTHON, [plan], NETWORK, least_height=0) as running:
+        ((_, process),) = running.processes
+        assert plan.log is not None
+        wait_until(lambda: plan.log is not None and plan.log.read_bytes().endswith(b"\n"))
+        assert plan.log.read_text(encoding="ascii") == f"['{SECRET}', '{validator.node_key.hex()}']\n"
+        arguments = Path(f"/proc/{process}/cmdline").read_text(encoding="ascii")
+        assert SECRET not in arguments
+        assert validator.node_key.hex() not in arguments
+    assert not Path(f"/proc/{process}").exists()
+
+
+def test_the_end_of_one_is_told_and_the_end_of_the_last_is_a_failure(tmp_path: Path, state: Path) -> None:
+    first, second = plans(engine(tmp_path, "-c", SLEEPER), state)
+    told: list[Ended] = []
+    with RunningNetwork(PYTHON, [first, second], NETWORK, least_height=0) as running:
+        (_, one), (_, two) = running.processes
+        os.kill(one, signal.SIGKILL)
+
+        def end_the_other(ended: Ended) -> None:
+            told.append(ended)
+            os.kill(two, signal.SIGKILL)
+
+        with pytest.raises(ChainProgramFailed, match="validator 2 ended with code -9"):
+            running.wait(end_the_other)
+    assert [(ended.plan.name, ended.code, ended.left) for ended in told] == [("validator 1", -signal.SIGKILL, 1)]
+
+
+def test_a_process_that_ends_at_once_is_told_with_what_it_printed_and_the_others_are_stopped(
+    tmp_path: Path, state: Path
+) -> None:
+    program = "import sys, signal; sys.exit('a port is taken') if sys.argv[1] == '8001' else signal.pause()"
+    with (
+        pytest.raises(ChainProgramFailed, match=r"(?s)validator 2 ended with code 1; .*a port is taken"),
+        RunningNetwork(
+            PYTHON, plans(engine(tmp_path, "-c", program, "{port}"), state), NETWORK, least_height=0
+        ) as running,
+    ):
+        ids = [process for _, process in running.processes]
+        running.wait_until_ready()
+    assert not any(Path(f"/proc/{process}").exists() for process in ids)
+
+
+def test_each_validator_is_settled_beside_its_process(tmp_path: Path, state: Path) -> None:
+    description = engine(tmp_path, "-c", SLEEPER)
+    with RunningNetwork(PYTHON, plans(description, state), NETWORK, least_height=0) as running:
+        running.settle(())
+        running.settle(("-c", "import sys; open(sys.argv[1] + '/settled', 'x')", "{home}"))
+        assert sorted(path.parent.name for path in state.glob("validators/*/settled")) == ["1", "2"]
+        with pytest.raises(
+            ChainProgramFailed, match=r"(?s)validator 1 could not be settled, code 1; .*nothing to attach to"
+        ):
+            running.settle(("-c", "raise SystemExit('nothing to attach to')"))
+
+
+def test_a_network_that_serves_nothing_is_not_ready(tmp_path: Path) -> None:
+    plan = plan_process(engine(tmp_path, "-c", SLEEPER, validators=0), tmp_path, free_port())
+    with (
+        pytest.raises(ChainProgramFailed, match="was not ready within 1 s"),
+        RunningNetwork(PYTHON, [plan], NETWORK, least_height=0) as running,
+    ):
+        running.wait_until_ready(seconds=1)
+
+
+def test_a_program_that_cannot_be_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "engine").touch()
+    plan = plan_process(engine(tmp_path, validators=0), tmp_path, 1)
+    with (
+        pytest.raises(ChainProgramUnavailable, match="cannot be run"),
+        RunningNetwork(tmp_path / "engine", [plan], NETWORK, least_height=0),
+    ):
+        pass
+
+
+def test_a_passphrase_of_several_lines_is_refused() -> None:
+    assert one_line(b"a word") == "a word"
+    for wrong in (b"two\nlines", b"two\r\nlines"):
+        with pytest.raises(ConfigurationInvalid, match="several lines"):
+            one_line(wrong)
+
+
+def test_no_process_outlives_a_parent_that_is_killed() -> None:
+    parent = subprocess.Popen([str(PYTHON), "-c", PARENT], stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+    finally:
+        parent.kill()
+        parent.communicate()
+    wait_until(lambda: _is_dead(child))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what is sure to come; fail if it does not."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _is_dead(process: int) -> bool:
+    """Whether it only waits for whoever inherited it to take note (proc_pid_stat(5), state Z)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
