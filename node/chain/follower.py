@@ -6,7 +6,8 @@ meanwhile (the block below, every block with an event, and the last block are as
 A range becomes durable as a whole or not at all, so a pass may end anywhere.
 
 A chain that is shorter than the index, without contradicting it, is an endpoint that lags, and nothing is taken back,
-unless it stays so for LAG_SECONDS.
+unless it stays so for LAG_SECONDS. One that makes blocks all the time, as its network file says, and makes none any more
+is out of reach as much as one that does not answer: nobody can revoke a grant there.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ class Follower(IndexView):
         self._begun = 0  # passes begun so far
         self._failure: Refusal | None = None  # how the newest pass ended
         self._head = store.head()
-        self._last_contact_ms = 0
+        self._reached = False  # whether the newest pass ended well
+        # After a start without a chain, the outage has lasted at least since the newest block that is indexed.
+        self._last_contact_ms = 0 if self._head is None else self._head.time * 1_000
+        self._newest: bytes | None = None  # hash of the newest final block that was seen
+        self._moved_ms = 0  # when it was seen first
         self._stayed: int | None = None  # last block that a reorganisation left, until it was told
         self._lagging_since_ms: int | None = None
         self._on_block: list[Callable[[], None]] = []
@@ -108,7 +113,7 @@ class Follower(IndexView):
     def health(self) -> ChainHealth:
         """How the follower stands with the chain."""
         return ChainHealth(
-            reachable=self._last_contact_ms > 0 and self._failure is None,
+            reachable=self._reached,
             last_contact_ms=self._last_contact_ms,
             chain_id=self._network.chain_id,
             head=self._head or NO_BLOCK,
@@ -139,7 +144,7 @@ class Follower(IndexView):
 
     def _make_pass(self) -> list[Callable[[], None]]:
         """Make a pass and note how it ended. Returns what is to be called back."""
-        before, was_reached = self._head, self._last_contact_ms > 0 and self._failure is None
+        before, was_reached = self._head, self._reached
         try:
             self._pass()
         except Refusal as cause:
@@ -151,7 +156,8 @@ class Follower(IndexView):
         stayed, self._stayed = self._stayed, None
         if stayed is not None:
             steps += [partial(callback, stayed) for callback in self._on_reorganisation]
-        if self._failure is None and not was_reached:
+        self._reached = self._failure is None
+        if self._reached and not was_reached:
             steps += self._on_contact
         if self._head != before:
             steps += self._on_block
@@ -194,8 +200,21 @@ class Follower(IndexView):
             if ancestor != self._head:
                 self._take_back(ancestor)
             if self._read_to(target):
+                self._check_moving(target)
                 return
         raise ChainUnavailable("the chain moved on during every attempt to read it")
+
+    def _check_moving(self, target: Header) -> None:
+        """Raise ChainUnavailable if the chain, which makes blocks all the time, has not made one for too long."""
+        seconds, now = self._network.stalled_seconds, self._clock()
+        if target.hash != self._newest:
+            # Of the first one it is not known since when it is the newest, but it cannot be for longer than it exists.
+            self._moved_ms = now if self._newest is not None else min(now, target.time * 1_000)
+            self._newest = target.hash
+        if seconds and now - self._moved_ms > seconds * 1_000:
+            raise ChainUnavailable(
+                f"the chain has made no final block above {target.number} for more than {seconds} s", block=target.number
+            )
 
     def _ancestor(self, target: Header) -> Block | None:
         """The newest block of the index that is on the chain; None if none is, or there is none."""

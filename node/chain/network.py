@@ -15,6 +15,7 @@ table `engine` is for whoever starts the network and is not read here.
     rule = "ethereum"               # or "bft-extra", or "none"
     [poll]
     interval_milliseconds = 200
+    stalled_seconds = 20            # left out where a chain with nothing to do makes no blocks
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Network:
         poll_seconds: pause between two looks at the chain.
         timeout_seconds: how long an endpoint may take to answer.
         range_blocks: most blocks asked for in one request for events.
+        stalled_seconds: without a new final block for so long, the chain counts as out of reach; 0 for never, where an idle chain makes none.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Network:
     header_fields: tuple[str, ...] = ()
     timeout_seconds: float = 10.0
     range_blocks: int = 2_000
+    stalled_seconds: int = 0
 
 
 def load_network(path: Path) -> Network:
@@ -98,6 +101,7 @@ def load_network(path: Path) -> Network:
     interval = poll.number("interval_milliseconds", 10, 3_600_000)
     timeout = poll.number("timeout_milliseconds", 10, 600_000, default=10_000)
     range_blocks = poll.number("range_blocks", 1, 1_000_000, default=2_000)
+    stalled = poll.number("stalled_seconds", 1, 86_400, default=0)
     poll.finish()
     document.ignore("engine")
     document.finish()
@@ -113,6 +117,7 @@ def load_network(path: Path) -> Network:
         header_fields=fields,
         timeout_seconds=timeout / 1_000,
         range_blocks=range_blocks,
+        stalled_seconds=stalled,
     )
 
 

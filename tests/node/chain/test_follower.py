@@ -20,7 +20,7 @@ from node.chain.network import FinalityRule
 from node.errors import ChainMismatch, ChainStoreUnusable, ChainUnavailable
 from node.model.chain import Block, GrantState, MemberStatus, SharingType
 from tests.support.anvil import Anvil
-from tests.support.consortium import FIRST, SECOND, Consortium, dataset_of
+from tests.support.consortium import FIRST, SECOND, Consortium, clock_ms, dataset_of
 
 DEADLINE_SECONDS = 20
 
@@ -287,6 +287,45 @@ def test_an_outage_is_told_and_ends_by_itself(consortium: Consortium, tmp_path: 
     assert reached.acquire(timeout=DEADLINE_SECONDS)
     assert chain.view.health().reachable
     chain.close()
+
+
+def test_a_chain_that_makes_no_blocks_any_more_is_out_of_reach(consortium: Consortium, tmp_path: Path) -> None:
+    """Where the network file says that blocks come all the time, endpoints that answer are not a chain yet."""
+    network = replace(consortium.network, stalled_seconds=20)
+    now = clock_ms()
+    chain = open_chain(
+        network, consortium.deployment, tmp_path / "first", consortium.members[0].account, clock=lambda: now
+    )
+    consortium.anvil.mine(1)
+    chain.view.refresh()
+    assert chain.view.health().reachable
+    seen = chain.view.health().last_contact_ms
+    now += 20_001
+    with pytest.raises(ChainUnavailable, match="has made no final block above"):
+        chain.view.refresh()
+    assert not chain.view.health().reachable
+    assert chain.view.health().last_contact_ms == seen
+    consortium.anvil.mine(1)
+    chain.view.refresh()
+    assert chain.view.health().reachable
+    chain.close()
+
+
+def test_after_a_start_without_a_chain_the_outage_counts_from_the_newest_block(
+    consortium: Consortium, tmp_path: Path
+) -> None:
+    chain = consortium.open(consortium.members[0], tmp_path / "first")
+    chain.view.refresh()
+    block = chain.view.health().head
+    chain.close()
+    consortium.anvil.stop()
+    again = consortium.open(consortium.members[0], tmp_path / "first")
+    with pytest.raises(ChainUnavailable):
+        again.view.refresh()
+    health = again.view.health()
+    assert (health.reachable, health.last_contact_ms) == (False, block.time * 1_000)
+    again.close()
+    consortium.anvil.start()
 
 
 def test_the_thread_indexes_what_others_do(consortium: Consortium, second_chain: Chain, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ rule = "bft-extra"
 interval_milliseconds = 250
 timeout_milliseconds = 1500
 range_blocks = 100
+stalled_seconds = 60
 [engine]
 anything = "that starts it"
 """
@@ -43,6 +44,7 @@ def test_a_network_file_gives_its_rules(tmp_path: Path) -> None:
     assert (network.finality, network.depth) == (FinalityRule.DEPTH, 12)
     assert (network.fees, network.header) == (FeeRule.MARKET, HeaderRule.BFT_EXTRA)
     assert (network.poll_seconds, network.timeout_seconds, network.range_blocks) == (0.25, 1.5, 100)
+    assert network.stalled_seconds == 60
     assert len(network.endpoints) == 2
 
 
