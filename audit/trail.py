@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -33,6 +33,28 @@ class FindingKind(StrEnum):
     KEYS_WITHOUT_RECEIPT = "KEYS_WITHOUT_RECEIPT"
     OTHER_SIDE_SILENT = "OTHER_SIDE_SILENT"
     NOT_ON_CHAIN = "NOT_ON_CHAIN"
+
+
+class AnchorState(StrEnum):
+    """How far an entry is on its way to the chain: no head there covers it, one in a block does, one in a final block does."""
+
+    PENDING = "pending"
+    ANCHORED = "anchored"
+    FINAL = "final"
+
+
+@dataclass(frozen=True)
+class AnchoredSizes:
+    """How many entries of a log the chain covers: by heads in final blocks, and by heads in any block."""
+
+    final: int = 0
+    mined: int = 0
+
+    def state(self, index: int) -> AnchorState:
+        """Of the entry with this index."""
+        if index < self.final:
+            return AnchorState.FINAL
+        return AnchorState.ANCHORED if index < self.mined else AnchorState.PENDING
 
 
 @dataclass(frozen=True)
@@ -108,11 +130,18 @@ class GrantFacts:
 
 @dataclass(frozen=True)
 class Trail:
-    """Every step of both sides, by time, and what does not fit. `members`: whose entries there were."""
+    """Every step of both sides, by time, and what does not fit. `members`: whose entries there were; `anchored`: what the chain has of
+    their logs, where it was asked.
+    """
 
     steps: tuple[Logged, ...]
     findings: tuple[Finding, ...]
     members: tuple[str, ...]
+    anchored: Mapping[str, AnchoredSizes] = field(default_factory=dict)
+
+    def anchor_state(self, step: Logged) -> AnchorState:
+        """How far one of the steps is on its way to the chain."""
+        return self.anchored.get(step.member, AnchoredSizes()).state(step.index)
 
 
 # (what one side logs, what the other must have logged with the same note)

@@ -45,6 +45,16 @@ class ChainUnavailable(NodeError):
     )
 
 
+class TransactionPending(ChainUnavailable):
+    """A transaction was journaled and handed to the chain, and no final block holds it yet."""
+
+    reason = "TRANSACTION_PENDING"
+    remedy = (
+        "Nothing is lost: the node goes on sending it. The same command again waits for the same transaction; "
+        "`kiteline chain status` shows how many wait."
+    )
+
+
 class ChainMismatch(NodeError):
     """An endpoint serves another chain than configured, or other code at a contract's address."""
 

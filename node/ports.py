@@ -78,6 +78,11 @@ class ChainProofs(Protocol):
         ChainUnavailable.
         """
 
+    def mined_size(self, member_id: str, log_id: bytes) -> int:
+        """The size of a log's newest head in any block, also in one that is not final yet; 0 if there is none. Blocking; raises
+        ChainUnavailable.
+        """
+
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         """The chain's part of an evidence file. Blocking; raises ChainUnavailable, ChainMismatch."""
 

@@ -300,6 +300,7 @@ class Node:
                 max_clock_skew_seconds=settings.max_clock_skew_seconds,
                 max_outstanding_answers=settings.max_outstanding_answers,
                 max_outage_seconds=settings.max_outage_seconds,
+                finish_orders_seconds=settings.finish_orders_seconds,
                 anchor_interval_seconds=settings.anchor_interval_seconds,
                 witnesses=settings.witnesses,
                 cosignatures_needed=settings.cosignatures_needed,
@@ -333,7 +334,7 @@ class Node:
                 granting=self._granting,
                 requester=Requester(context),
                 anchoring=self._anchoring,
-                tracing=Tracing(context, auditing),
+                tracing=Tracing(context, auditing, self._chain.proofs),
                 node=status,
             ),
         )

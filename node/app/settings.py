@@ -44,6 +44,7 @@ class Settings:
         engine: cryptographic engine to insist on, or None for the best that passes its self-tests.
         anchor_interval_seconds: how often the audit log's head goes on the chain, if it grew.
         max_outage_seconds: how long deliveries go on under known grants while the chain is down.
+        finish_orders_seconds: how much longer than that for orders that were accepted before.
         max_clock_skew_seconds: how far an order's time may be from this node's.
         delivery_segments: segments in one delivery.
         max_outstanding_answers: query answers of a grant that may wait for their receipt.
@@ -72,6 +73,7 @@ class Settings:
     engine: str | None = None
     anchor_interval_seconds: int = 10
     max_outage_seconds: int = 86_400
+    finish_orders_seconds: int = 0
     max_clock_skew_seconds: int = 300
     delivery_segments: int = 16
     max_outstanding_answers: int = 1_024
@@ -144,6 +146,7 @@ def dump(settings: Settings, directory: Path) -> str:
             "contracts_file": relative(settings.contracts_file),
             "anchor_interval_seconds": settings.anchor_interval_seconds,
             "max_outage_seconds": settings.max_outage_seconds,
+            "finish_orders_seconds": settings.finish_orders_seconds,
         },
         "exchange": {
             "max_clock_skew_seconds": settings.max_clock_skew_seconds,
@@ -264,6 +267,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
         contracts_file=chain.path("contracts_file"),
         anchor_interval_seconds=chain.integer("anchor_interval_seconds", 1, 86_400),
         max_outage_seconds=chain.integer("max_outage_seconds", 0, 31_536_000),
+        finish_orders_seconds=chain.integer("finish_orders_seconds", 0, 31_536_000),
         max_clock_skew_seconds=exchange.integer("max_clock_skew_seconds", 1, 86_400),
         delivery_segments=exchange.integer("delivery_segments", 1, 64),
         max_outstanding_answers=exchange.integer("max_outstanding_answers", 1, 65_536),

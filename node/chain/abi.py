@@ -41,6 +41,7 @@ class ContractABI:
         self._constructor: list[dict[str, Any]] = next(
             (entry["inputs"] for entry in entries if entry["type"] == "constructor"), []
         )
+        self._results = {entry["name"]: entry["outputs"] for entry in entries if entry["type"] == "function"}
         self._events = {
             keccak(_signature(entry)): (entry["name"], entry["inputs"]) for entry in entries if entry["type"] == "event"
         }
@@ -60,6 +61,14 @@ class ContractABI:
         types = [_type(item) for item in self._functions[function]]
         selector = keccak(f"{function}({','.join(types)})".encode())[:SELECTOR_BYTES]
         return selector + encode(types, arguments)
+
+    def result(self, function: str, returned: bytes) -> Any:  # noqa: ANN401 (an ABI value has any type)
+        """What a view function of one result returned. Raises ChainMismatch if ill-formed."""
+        (item,) = self._results[function]
+        try:
+            return _readable(item, decode([_type(item, "bytes")], returned)[0])
+        except DecodingError as cause:
+            raise ChainMismatch(f"{function} did not return what its contract declares", function=function) from cause
 
     def creation(self, bytecode: bytes, *arguments: object) -> bytes:
         """Data of the transaction that creates the contract."""

@@ -100,7 +100,16 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
     view.on_block(sender.sweep)
     writer = Writer(sender, view, deployment, interfaces)
     governance = Governance(sender, network, deployment, endpoints, interfaces)
-    return Chain(view, writer, Proofs(network, deployment, endpoints), governance, sender, endpoints, index, journal)
+    return Chain(
+        view,
+        writer,
+        Proofs(network, deployment, endpoints, interfaces["Anchors"]),
+        governance,
+        sender,
+        endpoints,
+        index,
+        journal,
+    )
 
 
 def deploy_contracts(  # noqa: PLR0913 (likewise)

@@ -213,7 +213,8 @@ class Follower(IndexView):
             self._newest = target.hash
         if seconds and now - self._moved_ms > seconds * 1_000:
             raise ChainUnavailable(
-                f"the chain has made no final block above {target.number} for more than {seconds} s", block=target.number
+                f"the chain has made no final block above {target.number} for more than {seconds} s",
+                block=target.number,
             )
 
     def _ancestor(self, target: Header) -> Block | None:

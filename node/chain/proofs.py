@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from audit.receipt_proof import build_receipt_proof
 from audit.verifier import ChainStatement, Malformed, read_header, receipt_under
+from node.chain.abi import ContractABI
 from node.chain.block_evidence import encoded_receipts, raw_header
 from node.chain.deployment import Deployment
 from node.chain.endpoints import Endpoints
 from node.chain.finality import final_head, header_at
-from node.chain.json_rpc import hexadecimal, read_receipt
+from node.chain.json_rpc import hexadecimal, read_bytes, read_receipt
 from node.chain.network import Network
+from node.chain.rows import member_word
 from node.errors import ChainMismatch, ChainUnavailable
 from node.model.chain import Anchor
 
@@ -17,7 +19,8 @@ from node.model.chain import Anchor
 class Proofs:
     """Collects block headers and receipts from the endpoints. Blocking; safe for use by several threads."""
 
-    def __init__(self, network: Network, deployment: Deployment, endpoints: Endpoints) -> None:
+    def __init__(self, network: Network, deployment: Deployment, endpoints: Endpoints, anchors: ContractABI) -> None:
+        self._anchors = anchors
         self._network = network
         self._deployment = deployment
         self._endpoints = endpoints
@@ -34,6 +37,15 @@ class Proofs:
             return None
         header = header_at(self._endpoints, number)
         return header.hash if header is not None else None
+
+    def mined_size(self, member_id: str, log_id: bytes) -> int:
+        """The size of a log's newest head in any block. Raises ChainUnavailable, ChainMismatch."""
+        asked = {
+            "to": hexadecimal(self._deployment.address("Anchors")),
+            "data": hexadecimal(self._anchors.call("headOf", member_word(member_id), log_id)),
+        }
+        _, _, size = self._anchors.result("headOf", read_bytes(self._endpoints.ask("eth_call", asked, "latest")))
+        return int(size)
 
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         """The chain's part of an evidence file for this anchor, checked as an auditor will check it.

@@ -32,7 +32,7 @@ from node.chain.json_rpc import (
     read_receipt,
 )
 from node.chain.network import FeeRule, Network
-from node.errors import ChainUnavailable, TransactionRefused
+from node.errors import ChainUnavailable, TransactionPending, TransactionRefused
 from node.model.chain import Mined
 
 GAS_MARGIN = 1.25  # the state may have moved between estimate and block
@@ -101,14 +101,15 @@ class Sender:
 
         Raises:
             TransactionRefused: the contract refuses; nothing changed.
-            ChainUnavailable: no endpoint answers, or no final block came in time: it may still be mined.
+            TransactionPending: no final block came in time; it may still be mined, and the same call again waits on.
+            ChainUnavailable: no endpoint answers, and nothing was journaled.
         """
         try:
             return self._do(purpose, call, again=again)
         except ChainUnavailable as cause:
             if self._journal.entry(purpose) is None:
                 raise
-            raise ChainUnavailable(f"{call.title} is journaled and may still be mined: {cause}") from cause
+            raise TransactionPending(f"{call.title} is journaled and may still be mined: {cause}") from cause
 
     def done(self, purpose: str) -> Mined | None:
         """Where this purpose was mined, if it was."""

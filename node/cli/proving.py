@@ -41,16 +41,25 @@ def trail(
                 "sequence": step.sequence,
                 "proven": step.proven,
                 "note_digest": step.note_digest.hex(),
+                "anchor_state": step.anchor_state,
             }
             for step in answer.steps
         ]
         findings = [{"kind": finding.kind, "says": finding.says} for finding in answer.findings]
         holds = not findings and all(step.proven for step in answer.steps)
-        columns = ["time (UTC)", "member", "index", "event", "outcome", "delivery", "proven"]
+        columns = ["time (UTC)", "member", "index", "event", "outcome", "delivery", "proven", "chain"]
         rows = [
             [
                 _moment(step.time_milliseconds),
-                *(step.member_id, step.index, step.event, step.outcome, step.sequence or "", step.proven),
+                *(
+                    step.member_id,
+                    step.index,
+                    step.event,
+                    step.outcome,
+                    step.sequence or "",
+                    step.proven,
+                    step.anchor_state,
+                ),
             ]
             for step in answer.steps
         ]

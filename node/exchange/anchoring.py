@@ -1,7 +1,10 @@
 """Putting the audit log's head on the chain, on schedule and on demand, and reporting each grant's newest receipt.
 
-Crash points: before the transaction is mined, the next turn signs a newer checkpoint; mined and not logged, the chain has an anchor whose
-note this node cannot show, and the next anchor covers everything that it covered.
+A head whose transaction was handed to the chain is finished before another one is decided, however long the chain takes: so an outage leaves
+one anchor to come, not one for each turn. While nothing can be handed over, the next turn signs a newer checkpoint, which covers as much.
+
+Crash points: before the transaction is mined, likewise; mined and not logged, the chain has an anchor whose note this node cannot show, and
+the next anchor covers everything that it covered.
 
 A head goes on the network of members and grants first, and is logged; then on the other networks, each by itself. One that is down keeps
 nobody waiting, and gets the newest head when it is back.
@@ -12,9 +15,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from audit.checkpoint import log_id
+from audit.checkpoint import Checkpoint, log_id
 from crypto.errors import Refusal
-from node.errors import ChainUnavailable
+from node.errors import ChainUnavailable, TransactionPending
 from node.exchange.context import AnchorNetwork, Context, audit_origin
 from node.exchange.heads import Cosigning, signed_head
 from node.exchange.journal import Step
@@ -36,17 +39,21 @@ class Anchoring:
         self.cosigning = Cosigning(context)
         # The size at which nothing but our own entry about the last anchor is new.
         self._settled = 0
+        self._decided: tuple[bytes, Checkpoint] | None = None  # handed to the chain, and not known to be final
         self._elsewhere: dict[str, asyncio.Task[None]] = {}  # by network: what is under way
 
     async def anchor_now(self) -> tuple[bytes, Mined]:
         """Anchor what the log has. If that is anchored already, gives the anchor there is.
 
         Raises:
+            TransactionPending: the anchor is under way; the schedule goes on waiting for it.
             ChainUnavailable: the chain does not answer; the schedule will try again.
             CosignaturesMissing: likewise, for witnesses.
         """
         async with self._turn:
             context = self._context
+            if self._decided is not None:
+                await self._finish(*self._decided)
             held = self._newest(context.view)
             note = context.ledger.checkpoint(held.note_digest) if held is not None else None
             if held is not None and note is not None and context.tree.size == self._settled:
@@ -54,12 +61,7 @@ class Anchoring:
                 return note, Mined(held.transaction_hash, held.block)
             note, head = await signed_head(context)
             note = await self.cosigning.cosigned(note, head)
-            digest = note_digest(note)
-            mined = await asyncio.to_thread(context.writer.anchor, self._log_id, head.size, head.root, digest)
-            step = Step(Event.CHECKPOINT_ANCHORED, context.member_id, member_subject(context.member_id), note)
-            index = await context.journal.record(step)
-            # Entries of others may have come in meanwhile; then the log is not settled.
-            self._settled = index + 1 if index == head.size else 0
+            mined = await self._finish(note, head)
             await self._anchor_elsewhere()
             return note, mined
 
@@ -76,6 +78,23 @@ class Anchoring:
                     await self.anchor_now()
         for task in self._elsewhere.values():
             task.cancel()
+
+    async def _finish(self, note: bytes, head: Checkpoint) -> Mined:
+        """Put a head on the chain and log that it is there."""
+        context = self._context
+        self._decided = None
+        try:
+            mined = await asyncio.to_thread(
+                context.writer.anchor, self._log_id, head.size, head.root, note_digest(note)
+            )
+        except TransactionPending:
+            self._decided = (note, head)
+            raise
+        step = Step(Event.CHECKPOINT_ANCHORED, context.member_id, member_subject(context.member_id), note)
+        index = await context.journal.record(step)
+        # Entries of others may have come in meanwhile; then the log is not settled.
+        self._settled = index + 1 if index == head.size else 0
+        return mined
 
     def _newest(self, view: ChainView) -> Anchor | None:
         """The newest head of this node's log that a network has."""

@@ -33,6 +33,7 @@ class Limits:
     max_clock_skew_seconds: int = 300  # between an order's time and this node's
     max_outstanding_answers: int = 1_024  # of a grant, without a receipt
     max_outage_seconds: int = 86_400  # for which deliveries go on while the chain is down
+    finish_orders_seconds: int = 0  # for which orders that were accepted before go on after that
     receipt_timeout_seconds: int = 60  # for which a stream waits for a receipt
     max_receipts_per_call: int = 4_096
     anchor_interval_seconds: int = 10
@@ -203,10 +204,13 @@ class Context:
             purged_here=grant is not None and self.ledger.purge(grant.dataset_id) is not None,
         )
 
-    async def refresh_view(self) -> None:
+    async def refresh_view(self, *, under_way: bool = False) -> None:
         """See what the chain says now, so that a revocation one block ago counts.
 
         Callers who come while a refresh is running share the next one, not that one, which may have read too early.
+
+        Args:
+            under_way: for an order that was accepted before.
 
         Raises:
             ChainUnavailable: the chain is down, and has been for longer than an outage may last.
@@ -215,7 +219,8 @@ class Context:
             await self._refresher(None)
         except ChainUnavailable as cause:
             silent_ms = self.clock() - self.view.health().last_contact_ms
-            if silent_ms > 1000 * self.limits.max_outage_seconds:
+            seconds = self.limits.max_outage_seconds + (self.limits.finish_orders_seconds if under_way else 0)
+            if silent_ms > 1000 * seconds:
                 raise ChainUnavailable("the chain has been out of reach for longer than deliveries go on") from cause
 
     async def looked_up(self, find: Callable[[], Found]) -> Found:

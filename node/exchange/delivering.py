@@ -136,7 +136,8 @@ class Delivering:
 
     async def _begin(self, caller: Member, order: Order, note: bytes) -> _Stream:
         try:
-            await self._context.refresh_view()
+            known = self._context.ledger.provided.order(order.order_id)
+            await self._context.refresh_view(under_way=known is not None)
             await self._admit(caller, order, note)
             size = order.stop
             version = self._context.ledger.version(order.dataset_id, size)
@@ -314,7 +315,7 @@ class Delivering:
     async def _release(self, stream: _Stream, delivery: DeliveryState) -> KeysReleased:
         """The keys of a delivery that has a durable receipt, logged before they are given out."""
         grant_id = stream.order.grant_id
-        await self._context.refresh_view()
+        await self._context.refresh_view(under_way=True)
         facts = self._context.facts(grant_id)
         judge_release(facts)
         recipient = self._context.member(stream.order.requester_id).keys.encryption_key

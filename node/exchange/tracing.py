@@ -12,16 +12,17 @@ from dataclasses import replace
 from audit.checkpoint import Checkpoint, log_id, open_checkpoint
 from audit.entry import parse_entry
 from audit.errors import EntryInvalid
-from audit.trail import Finding, FindingKind, GrantFacts, Logged, Trail, build_trail
+from audit.trail import AnchoredSizes, Finding, FindingKind, GrantFacts, Logged, Trail, build_trail
 from crypto.errors import CryptoError, ProofInvalid, Refusal
 from crypto.merkle import SM3_TREE, verify_consistency, verify_inclusion
 from crypto.notes import NoteKey, open_note
-from node.errors import DeliveryInvalid, NotAnAuditor
+from node.errors import ChainMismatch, ChainUnavailable, DeliveryInvalid, NotAnAuditor
 from node.exchange.auditing import Auditing
 from node.exchange.context import Context, audit_origin
 from node.exchange.notes import every_key
 from node.model.chain import GrantOnChain, GrantState, Member, Role
 from node.model.events import grant_subject
+from node.ports import ChainProofs
 
 _Listed = tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]
 
@@ -29,8 +30,9 @@ _Listed = tuple[bytes, Sequence[tuple[int, bytes, list[bytes]]]]
 class Tracing:
     """Follows grants through both sides' logs."""
 
-    def __init__(self, context: Context, auditing: Auditing) -> None:
+    def __init__(self, context: Context, auditing: Auditing, chain: ChainProofs) -> None:
         self._context = context
+        self._chain = chain
         self._auditing = auditing
 
     async def trail(self, grant_id: bytes) -> Trail:
@@ -39,13 +41,15 @@ class Tracing:
         self._check_entitled(grant)
         logged: list[Logged] = []
         forks: list[Finding] = []
+        anchored: dict[str, AnchoredSizes] = {}
         for member_id in (grant.provider_id, grant.requester_id):
             member = self._context.member(member_id)
             listed = await self._list(member, grant_subject(grant_id))
             logged += await asyncio.to_thread(self._check, member, listed)
             forks += await self._forks(member, listed[0])
+            anchored[member_id] = await asyncio.to_thread(self._anchored, member_id)
         trail = build_trail(logged, grant_facts(grant))
-        return replace(trail, findings=(*trail.findings, *forks))
+        return replace(trail, findings=(*trail.findings, *forks), anchored=anchored)
 
     async def member_evidence(self, member_id: str, index: int) -> bytes:
         """The evidence file of one entry of a member's log."""
@@ -114,6 +118,15 @@ class Tracing:
         if member.member_id == self._context.member_id:
             return await self._auditing.consistency(member, old_size, new_size)
         return await self._context.peers.peer(member.member_id).consistency(old_size, new_size)
+
+    def _anchored(self, member_id: str) -> AnchoredSizes:
+        log = log_id(audit_origin(member_id))
+        newest = self._context.view.newest_anchor(member_id, log)
+        final = 0 if newest is None else newest.size
+        try:
+            return AnchoredSizes(final, max(final, self._chain.mined_size(member_id, log)))
+        except (ChainUnavailable, ChainMismatch):
+            return AnchoredSizes(final, final)  # what is final is known without the chain
 
     def _was_compromised(self, key: NoteKey, time_ms: int) -> bool:
         """Whether a key had been declared compromised when an entry was logged."""

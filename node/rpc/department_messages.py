@@ -144,6 +144,7 @@ def trail(found: Trail) -> pb.GetTrailResponse:
                 sequence=step.sequence,
                 proven=step.fault is None and not step.compromised,
                 note_digest=bytes.fromhex(step.digest),
+                anchor_state=found.anchor_state(step).value,
             )
             for step in found.steps
         ],

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from audit.entry import Entry
-from audit.trail import Finding, FindingKind, GrantFacts, Logged, build_trail
+from audit.trail import AnchoredSizes, AnchorState, Finding, FindingKind, GrantFacts, Logged, build_trail
 from crypto.sm3 import sm3
 from tests.support.statements import member_id
 
@@ -160,3 +160,12 @@ def test_what_may_wait_is_no_contradiction(side: str, note: bytes) -> None:
 def test_what_was_refused_states_nothing() -> None:
     refused = Entry(99_000, "RECEIPT_RECEIVED", REQUESTER, f"grant:{GRANT}", "RECEIPT_INVALID", note=BROKEN)
     assert build_trail([*_whole(), Logged(PROVIDER, 99, refused)], FACTS).findings == ()
+
+
+def test_a_step_is_as_far_on_its_way_to_the_chain_as_the_log_that_holds_it() -> None:
+    trail = replace(build_trail(_whole()), anchored={PROVIDER: AnchoredSizes(final=2, mined=3)})
+    states = [
+        trail.anchor_state(step) for step in sorted(trail.steps, key=lambda one: one.place) if step.member == PROVIDER
+    ]
+    assert states[:3] == [AnchorState.FINAL, AnchorState.ANCHORED, AnchorState.PENDING]
+    assert {trail.anchor_state(step) for step in trail.steps if step.member == REQUESTER} == {AnchorState.PENDING}

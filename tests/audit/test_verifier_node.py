@@ -22,7 +22,7 @@ from crypto.engine import load_engine
 from crypto.errors import EncodingInvalid, SignatureInvalid
 from crypto.notes import NoteKey, parse_note, sign_note
 from crypto.sm2 import SM2PrivateKey
-from node.errors import NotAnchored, RangeInvalid
+from node.errors import ChainUnavailable, NotAnchored, RangeInvalid
 from node.exchange.anchoring import Anchoring
 from node.exchange.auditing import Auditing
 from node.model.chain import Anchor, Role
@@ -47,6 +47,9 @@ class BlockProofs:
 
     def final_hash(self, number: int) -> bytes | None:
         return self.hashes.get(number)
+
+    def mined_size(self, member_id: str, log_id: bytes) -> int:
+        raise ChainUnavailable(f"no contract can be asked for {member_id}'s {log_id.hex()}")
 
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         head = Checkpoint(f"kiteline/{anchor.member_id}/audit/SM3", anchor.size, anchor.root, 0)

@@ -277,6 +277,11 @@ class NoProofs:
     def final_hash(self, number: int) -> bytes | None:
         raise ChainUnavailable(f"the chain in memory keeps no block {number}")
 
+    def mined_size(self, member_id: str, log_id: bytes) -> int:
+        raise ChainUnavailable(
+            f"the chain in memory has no contract that could be asked for {member_id}'s {log_id.hex()}"
+        )
+
     def receipt_proof(self, anchor: Anchor) -> ChainStatement:
         raise ChainUnavailable(f"the chain in memory keeps no block {anchor.block.number}")
 
@@ -331,7 +336,7 @@ class Node:
         self.requester = Requester(self.context)
         self.granting = Granting(self.context)
         self.auditing = Auditing(self.context, NoProofs())
-        self.tracing = Tracing(self.context, self.auditing)
+        self.tracing = Tracing(self.context, self.auditing, NoProofs())
         self.witnessing = Witnessing(self.context, lambda member_id: HeadFile(self.witnessed / member_id))
 
     def limit(self, **changes: Any) -> None:  # noqa: ANN401  # any of the limits

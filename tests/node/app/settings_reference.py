@@ -11,6 +11,7 @@ NUMBERS = {
     ("node", "grace_seconds"): (0, 600, 5),
     ("chain", "anchor_interval_seconds"): (1, 86_400, 10),
     ("chain", "max_outage_seconds"): (0, 31_536_000, 86_400),
+    ("chain", "finish_orders_seconds"): (0, 31_536_000, 0),
     ("exchange", "max_clock_skew_seconds"): (1, 86_400, 300),
     ("exchange", "delivery_segments"): (1, 64, 16),
     ("exchange", "max_outstanding_answers"): (1, 65_536, 1_024),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from audit.verifier import anchor_events, read_header, receipt_under
 from node.chain.adapter import Chain
+from node.chain.network import FinalityRule
 from node.errors import ChainUnavailable
 from node.ports import ChainProofs, ChainView, ChainWriter
-from tests.support.consortium import FIRST, Consortium
+from tests.support.consortium import FIRST, SECOND, Consortium
 
 DIGEST = b"\7" * 32
 
@@ -77,3 +79,18 @@ def test_the_adapter_is_what_the_exchange_asks_for(chain: Chain) -> None:
     writer: ChainWriter = chain.writer
     proofs: ChainProofs = chain.proofs
     assert (view, writer, proofs) == (chain.view, chain.writer, chain.proofs)
+
+
+def test_the_size_of_the_newest_head_counts_blocks_that_are_not_final_yet(
+    chain: Chain, consortium: Consortium, tmp_path: Path
+) -> None:
+    log = os.urandom(32)
+    network = replace(consortium.network, finality=FinalityRule.DEPTH, depth=2)
+    careful = consortium.open(consortium.members[1], tmp_path / "careful", network)
+    assert careful.proofs.mined_size(FIRST, log) == 0
+    chain.writer.anchor(log, 7, b"\1" * 32, b"\2" * 32)
+    careful.view.refresh()
+    assert careful.view.newest_anchor(FIRST, log) is None
+    assert careful.proofs.mined_size(FIRST, log) == 7
+    assert careful.proofs.mined_size(SECOND, log) == 0  # the same id under another member is another log
+    careful.close()

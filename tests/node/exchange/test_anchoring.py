@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from audit.checkpoint import log_id
 from audit.verifier import KnownKey, Trust, verify
+from node.errors import TransactionPending
 from node.exchange.anchoring import Anchoring
 from node.exchange.auditing import Auditing
 from node.exchange.context import AnchorNetwork, audit_origin
 from node.exchange.journal import Step
+from node.model.chain import Mined
 from node.model.events import Event, member_subject
 from node.ports import ChainProofs
 from tests.audit.test_verifier_node import CONTRACT, BlockProofs
@@ -66,6 +70,41 @@ async def test_a_network_that_is_down_keeps_nobody_waiting_and_gets_the_newest_h
     await anchoring.anchor_now()
     assert _sizes(node) == (3, 3)
     assert node.context.tree.size == size
+
+
+async def test_an_anchor_that_is_under_way_is_finished_before_the_next_is_decided() -> None:
+    """However many turns the chain takes: one anchor for each head that was handed over, in order, and each is in the log."""
+    world = World()
+    node = world.add(1)
+    writer = node.context.writer
+    handed: list[int] = []
+
+    class Slow:
+        """Takes what it is handed, and tells of it as late as it is told to."""
+
+        is_slow = True
+
+        def anchor(self, log_id: bytes, size: int, root: bytes, note_digest: bytes) -> Mined:
+            handed.append(size)
+            if self.is_slow:
+                raise TransactionPending("journaled and may still be mined")
+            return writer.anchor(log_id, size, root, note_digest)
+
+    slow = Slow()
+    node.context = replace(node.context, writer=slow)  # type: ignore[arg-type]  # anchors are all that it is asked for
+    anchoring = Anchoring(node.context)
+    for _ in range(3):
+        await _log_something(node)
+        with pytest.raises(TransactionPending):
+            await anchoring.anchor_now()
+    assert handed == [1, 1, 1]
+    slow.is_slow = False
+    await anchoring.anchor_now()
+    assert handed == [1, 1, 1, 1, 4]
+    anchors = world.chain.anchors_by_log[node.member_id, log_id(audit_origin(node.member_id))]
+    assert [anchor.size for anchor in anchors] == [1, 4]
+    notes = [node.context.ledger.checkpoint(anchor.note_digest) for anchor in anchors]
+    assert None not in notes
 
 
 async def test_evidence_names_every_network_that_answers() -> None:

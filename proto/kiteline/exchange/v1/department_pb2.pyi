@@ -420,7 +420,7 @@ class GetTrailRequest(_message.Message):
     def __init__(self, grant_id: _Optional[bytes] = ...) -> None: ...
 
 class TrailStep(_message.Message):
-    __slots__ = ("member_id", "index", "time_milliseconds", "event", "outcome", "actor", "sequence", "proven", "note_digest")
+    __slots__ = ("member_id", "index", "time_milliseconds", "event", "outcome", "actor", "sequence", "proven", "note_digest", "anchor_state")
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TIME_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -430,6 +430,7 @@ class TrailStep(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PROVEN_FIELD_NUMBER: _ClassVar[int]
     NOTE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ANCHOR_STATE_FIELD_NUMBER: _ClassVar[int]
     member_id: str
     index: int
     time_milliseconds: int
@@ -439,7 +440,8 @@ class TrailStep(_message.Message):
     sequence: int
     proven: bool
     note_digest: bytes
-    def __init__(self, member_id: _Optional[str] = ..., index: _Optional[int] = ..., time_milliseconds: _Optional[int] = ..., event: _Optional[str] = ..., outcome: _Optional[str] = ..., actor: _Optional[str] = ..., sequence: _Optional[int] = ..., proven: _Optional[bool] = ..., note_digest: _Optional[bytes] = ...) -> None: ...
+    anchor_state: str
+    def __init__(self, member_id: _Optional[str] = ..., index: _Optional[int] = ..., time_milliseconds: _Optional[int] = ..., event: _Optional[str] = ..., outcome: _Optional[str] = ..., actor: _Optional[str] = ..., sequence: _Optional[int] = ..., proven: _Optional[bool] = ..., note_digest: _Optional[bytes] = ..., anchor_state: _Optional[str] = ...) -> None: ...
 
 class GetTrailResponse(_message.Message):
     __slots__ = ("steps", "findings")
