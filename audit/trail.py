@@ -165,7 +165,7 @@ def build_trail(entries: Iterable[Logged], facts: GrantFacts | None = None) -> T
     findings = [
         *_unproven(steps),
         *_forked(steps),
-        *(_unmatched(done) if len(members) > 1 else ()),
+        *(_unmatched(done, steps) if len(members) > 1 else ()),
         *_sequences(done),
         *_receipts(done),
         *_keys(done),
@@ -198,16 +198,17 @@ def _forked(steps: Sequence[Logged]) -> list[Finding]:
     return findings
 
 
-def _unmatched(done: Sequence[Logged]) -> list[Finding]:
-    """Notes that one side has logged and the other not, under the event that belongs to it."""
+def _unmatched(done: Sequence[Logged], steps: Sequence[Logged]) -> list[Finding]:
+    """Notes that one side has logged and the other not, under the event that belongs to it. Who logged that it refused one was not silent."""
     by_event = _by_event(done)
+    refused = {(one.entry.event, one.digest) for one in steps if one.entry.refusal is not None and one.digest}
     findings = []
     for sent, received in _PAIRS:
         there = {one.digest: one for one in by_event[sent]}
         here = {one.digest: one for one in by_event[received]}
         for digest in sorted(there.keys() ^ here.keys()):
             one = there.get(digest) or here[digest]
-            if one.entry.event in _MAY_WAIT:
+            if one.entry.event in _MAY_WAIT or (digest in there and (received, digest) in refused):
                 continue
             other = received if digest in there else sent
             number = f" of delivery {one.sequence}" if one.sequence else ""

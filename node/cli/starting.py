@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -61,11 +62,14 @@ def up(
             plans = _validators(output, engine, program, state, count, secret, port, peer_port)
         else:
             plans = [plan_process(engine, state, port)]
-        # As many blocks as validators: none can make so many without the others.
-        with RunningNetwork(program, plans, rules, least_height=count if engine.validators else 0) as running:
-            with output.progress("processes ready", count) as bar:
+        with RunningNetwork(program, plans, rules) as running:
+            with output.progress("processes answer", count) as bar:
                 running.wait_until_ready(bar.to)
             running.settle(engine.settle)
+            if engine.validators:
+                # As many blocks as validators: none can make so many without the others.
+                with output.progress("processes make blocks", count) as bar:
+                    running.wait_until_ready(bar.to, least_height=count)
             write_file(state / NODE_FILE, node_file(file, [plan.endpoint for plan in plans]).encode())
             _show(output, rules.name, state, running)
             try:
@@ -142,7 +146,15 @@ def _validators(
 
     with output.progress("validators made or opened", count) as bar:
         plans = plan_validators(
-            engine, program, state, count, secret, Ports(port, peer_port), random=os.urandom, made=bar.to
+            engine,
+            program,
+            state,
+            count,
+            secret,
+            Ports(port, peer_port),
+            random=os.urandom,
+            clock=time.time,
+            made=bar.to,
         )
         bar.to(count)
     return plans

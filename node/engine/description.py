@@ -4,9 +4,10 @@
     program = "node_modules/…/anvil"    # below the installation; a bare name is looked for on PATH as well
     arguments = ["--port", "{port}"]
     validators = 4                      # absent: one process, which needs no keys
-    files = ["genesis.json"]            # beside the network file; ${chain_id} and the like are filled in for each validator
+    founding_files = ["genesis.json"]   # beside the network file; ${chain_id} and the like are filled in for each validator, once
+    files = ["engine.toml"]             # likewise, anew at each start
     prepare = ["init", "{home}/genesis.json"]    # run once for each validator, after its keys and files are made
-    settle = ["attach", "{home}/ipc"]   # run once for each validator at every start, when the network makes blocks
+    settle = ["attach", "{home}/ipc"]   # run once for each validator at every start, when all of them answer
     [engine.version]                    # what a program that was found must print to be used
     arguments = ["version"]
     says = "Version: 1.2.3"
@@ -16,7 +17,7 @@
 
 Placeholders of arguments: `{port}`, `{chain_id}`, `{home}` (the process's directory), `{state}` (a file in it, for an engine that keeps
 everything in one); with validators also `{peer_port}`, `{account}`, and `{password_file}` and `{node_key_file}`, which can be read once.
-Those of files are `FILE_NAMES`.
+Those of files are `FILE_NAMES`, and for those of the founding `${start_time}` as well: the Unix time, s, before which no block should be made.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ MAX_VALIDATORS = 16  # of one machine; each takes some hundred megabytes
 PLAIN_NAMES = frozenset({"port", "chain_id", "home", "state"})
 VALIDATOR_NAMES = PLAIN_NAMES | {"peer_port", "account", "password_file", "node_key_file"}
 FILE_NAMES = frozenset({"chain_id", "peer_port", "peers", "validator_accounts"})
+FOUNDING_NAMES = FILE_NAMES | {"start_time"}
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ class EngineDescription:
     Attributes:
         folder: where the network file and its templates lie.
         validators: how many are started unless the operator says otherwise; 0 for one process without keys.
-        files: names of the templates.
+        founding_files: names of the templates that are filled in once, before `prepare`.
+        files: of those that are filled in at each start.
         prepare: arguments of a run before the first start; empty for none.
-        settle: arguments of a run after every start, beside the running process; empty for none.
+        settle: arguments of a run after every start, beside the running process and before there have to be blocks; empty for none.
     """
 
     folder: Path
@@ -72,6 +75,7 @@ class EngineDescription:
     program: str
     arguments: tuple[str, ...]
     validators: int = 0
+    founding_files: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
     settle: tuple[str, ...] = ()
@@ -94,12 +98,23 @@ def load_engine(path: Path) -> EngineDescription:
     without_secrets = names - {"password_file", "node_key_file"}
     prepare = _arguments(section, "prepare", without_secrets) if validators and section.has("prepare") else ()
     settle = _arguments(section, "settle", without_secrets) if validators and section.has("settle") else ()
-    files = _files(section, path.parent) if validators and section.has("files") else ()
+    founding_files = _files(section, "founding_files", path.parent) if validators else ()
+    files = _files(section, "files", path.parent) if validators else ()
     version = _version(section.section("version")) if section.has("version") else None
     go = _go(section.section("go")) if section.has("go") else None
     section.finish()
     return EngineDescription(
-        path.parent, chain_id, program, arguments, validators, files, prepare, settle, version=version, go=go
+        path.parent,
+        chain_id,
+        program,
+        arguments,
+        validators,
+        founding_files,
+        files,
+        prepare,
+        settle,
+        version=version,
+        go=go,
     )
 
 
@@ -122,7 +137,7 @@ def fill_file(template: Path, values: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as cause:
         raise ConfigurationInvalid(f"{template} cannot be read") from cause
     except (KeyError, ValueError) as cause:
-        raise ConfigurationInvalid(f"{template}: only {', '.join(sorted(FILE_NAMES))} can stand after a $") from cause
+        raise ConfigurationInvalid(f"{template}: only {', '.join(sorted(values))} can stand after a $") from cause
 
 
 def _arguments(section: Section, key: str, names: frozenset[str]) -> tuple[str, ...]:
@@ -142,11 +157,11 @@ def _arguments(section: Section, key: str, names: frozenset[str]) -> tuple[str, 
     return words
 
 
-def _files(section: Section, folder: Path) -> tuple[str, ...]:
-    names = section.texts("files")
+def _files(section: Section, key: str, folder: Path) -> tuple[str, ...]:
+    names = section.texts(key) if section.has(key) else ()
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise section.wrong("files", f"must name files beside the network file, not {name!r}")
+            raise section.wrong(key, f"must name files beside the network file, not {name!r}")
     return names
 
 

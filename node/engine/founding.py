@@ -4,6 +4,9 @@
     STATE/validators/1/node-key.json            the key of its connections to peers, in the same form
     STATE/validators/1/…                        the network's files, filled in; what the engine keeps; engine.log
 
+Validators that make blocks before they have met can end in forks of equal weight that none of them may go on from. So the genesis can name a
+time for the first block, by which all should be up.
+
 Everything is made beside and renamed into place at once, so there are all validators with one genesis, or none. Both keys are encrypted
 with the operator's passphrase; processes get what they need through pipes, so that it is in no command line and on no disk.
 """
@@ -30,6 +33,7 @@ HOMES, MAKING = "validators", "validators.making"
 ACCOUNT, NODE_KEY, LOG = Path("keystore") / "account.json", "node-key.json", "engine.log"
 # A sixteenth of the standard's cost: sixteen keys are opened at each start, and they rule a network of one machine.
 SCRYPT_N = 2**14
+SECONDS_TO_MEET = 4  # for each validator, on a loaded machine
 ADDRESS = "127.0.0.1"
 
 
@@ -73,6 +77,7 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
     passphrase: str,
     *,
     random: Callable[[int], bytes],
+    clock: Callable[[], float],
     made: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Make the directory of `count` validators: keys, files, and what the engine prepares.
@@ -84,6 +89,7 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
         count: how many.
         passphrase: encrypts the keys.
         random: gives so many random bytes.
+        clock: Unix time, s.
         made: told how many validators are ready.
 
     Raises:
@@ -100,8 +106,10 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
             write_account(home / NODE_KEY, new_account(random), passphrase, scrypt_n=SCRYPT_N)
         # The ports of the first start are not known to last, and no genesis names them.
         validators = open_validators(making, passphrase, Ports(1, 1))
-        write_files(engine, validators)
+        start_time = int(clock()) + SECONDS_TO_MEET * count
         for validator in validators:
+            values = _file_values(engine, validator, validators) | {"start_time": str(start_time)}
+            _write_files(engine, engine.founding_files, validator, values)
             _prepare(engine, program, validator)
             made(validator.number)
         making.rename(state / HOMES)
@@ -130,20 +138,8 @@ def write_files(engine: EngineDescription, validators: list[Validator]) -> None:
     `peers` is the list of the others' enode URLs, in brackets and quotes, as JSON and TOML have it; `validator_accounts` are the accounts'
     hexadecimal digits, in ascending order with nothing between.
     """
-    accounts = "".join(sorted(validator.account[2:].lower() for validator in validators))
     for validator in validators:
-        values = {
-            "chain_id": str(engine.chain_id),
-            "peer_port": str(validator.peer_port),
-            "peers": json.dumps([other.enode for other in validators if other is not validator]),
-            "validator_accounts": accounts,
-        }
-        for name in engine.files:
-            text = fill_file(engine.folder / name, values)
-            try:
-                (validator.home / name).write_text(text, encoding="utf-8")
-            except OSError as cause:
-                raise FileUnusable(f"{validator.home / name} cannot be written: {cause.strerror}") from cause
+        _write_files(engine, engine.files, validator, _file_values(engine, validator, validators))
 
 
 def public_values(engine: EngineDescription, validator: Validator) -> dict[str, str]:
@@ -188,6 +184,26 @@ def one_line(passphrase: bytes) -> str:
 
 def _homes(homes: Path) -> list[Path]:
     return sorted((home for home in homes.glob("*") if home.name.isdecimal()), key=lambda home: int(home.name))
+
+
+def _file_values(engine: EngineDescription, validator: Validator, validators: list[Validator]) -> dict[str, str]:
+    return {
+        "chain_id": str(engine.chain_id),
+        "peer_port": str(validator.peer_port),
+        "peers": json.dumps([other.enode for other in validators if other is not validator]),
+        "validator_accounts": "".join(sorted(other.account[2:].lower() for other in validators)),
+    }
+
+
+def _write_files(
+    engine: EngineDescription, names: tuple[str, ...], validator: Validator, values: dict[str, str]
+) -> None:
+    for name in names:
+        text = fill_file(engine.folder / name, values)
+        try:
+            (validator.home / name).write_text(text, encoding="utf-8")
+        except OSError as cause:
+            raise FileUnusable(f"{validator.home / name} cannot be written: {cause.strerror}") from cause
 
 
 def _prepare(engine: EngineDescription, program: Path, validator: Validator) -> None:

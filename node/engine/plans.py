@@ -88,6 +88,7 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
     ports: Ports,
     *,
     random: Callable[[int], bytes],
+    clock: Callable[[], float],
     made: Callable[[int], None] = lambda _: None,
 ) -> list[Plan]:
     """The validators of a directory, which are made first if there are none.
@@ -100,6 +101,7 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
         passphrase: opens the keys.
         ports: the first of each kind.
         random: gives so many random bytes.
+        clock: Unix time, s.
         made: told how many new validators are ready.
 
     Raises:
@@ -107,7 +109,7 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
         KeyInvalid, KeyFileExposed: the keys do not open.
     """
     if not founded(state):
-        found(engine, program, state, count, passphrase, random=random, made=made)
+        found(engine, program, state, count, passphrase, random=random, clock=clock, made=made)
     validators = open_validators(state / HOMES, passphrase, ports)
     write_files(engine, validators)
     return [

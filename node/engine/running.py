@@ -43,14 +43,12 @@ class RunningNetwork:
         program: what runs.
         plans: with what, one for each process.
         network: the rules of the chain; its endpoints are not looked at.
-        least_height: blocks that each process must have for the network to be ready.
     """
 
-    def __init__(self, program: Path, plans: Sequence[Plan], network: Network, *, least_height: int) -> None:
+    def __init__(self, program: Path, plans: Sequence[Plan], network: Network) -> None:
         self._program = program
         self._plans = list(plans)
         self._network = network
-        self._least_height = least_height
         self._children: list[tuple[Plan, subprocess.Popen[bytes]]] = []
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
@@ -79,8 +77,15 @@ class RunningNetwork:
         """Each process's plan and id."""
         return [(plan, child.pid) for plan, child in self._children]
 
-    def wait_until_ready(self, ready: Callable[[int], None] = lambda _: None, seconds: float = READY_SECONDS) -> None:
-        """Wait until every process serves the chain at its least height. `ready` is told how many do.
+    def wait_until_ready(
+        self, ready: Callable[[int], None] = lambda _: None, *, least_height: int = 0, seconds: float = READY_SECONDS
+    ) -> None:
+        """Wait until every process serves the chain, with so many blocks.
+
+        Args:
+            ready: told how many do.
+            least_height: blocks that each must have.
+            seconds: for how long at most.
 
         Raises:
             ChainProgramFailed: a process ended, or the time is over.
@@ -89,7 +94,7 @@ class RunningNetwork:
         deadline = time.monotonic() + seconds
         waiting = [plan for plan, _ in self._children]
         while True:
-            waiting = [plan for plan in waiting if not self._is_ready(plan)]
+            waiting = [plan for plan in waiting if not self._is_ready(plan, least_height)]
             ready(len(self._children) - len(waiting))
             if not waiting:
                 return
@@ -145,11 +150,11 @@ class RunningNetwork:
         child.wait()
         self._ended.put(place)
 
-    def _is_ready(self, plan: Plan) -> bool:
+    def _is_ready(self, plan: Plan, least_height: int) -> bool:
         endpoints = Endpoints(replace(self._network, endpoints=(plan.endpoint,)))
         try:
             endpoints.check()
-            return read_quantity(endpoints.ask("eth_blockNumber")) >= self._least_height
+            return read_quantity(endpoints.ask("eth_blockNumber")) >= least_height
         except ChainMismatch:
             raise
         except ChainUnavailable:

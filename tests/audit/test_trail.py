@@ -162,6 +162,14 @@ def test_what_was_refused_states_nothing() -> None:
     assert build_trail([*_whole(), Logged(PROVIDER, 99, refused)], FACTS).findings == ()
 
 
+def test_an_order_that_the_provider_refused_was_answered() -> None:
+    order = _note("order", grant=GRANT)
+    sent = Logged(REQUESTER, 98, Entry(98_000, "ORDER_SENT", REQUESTER, f"grant:{GRANT}", None, note=order))
+    refused = Entry(98_001, "ORDER_RECEIVED", REQUESTER, f"grant:{GRANT}", "CHAIN_UNAVAILABLE", note=order)
+    assert build_trail([*_whole(), sent, Logged(PROVIDER, 98, refused)], FACTS).findings == ()
+    assert _kinds(build_trail([*_whole(), sent], FACTS).findings) == {FindingKind.OTHER_SIDE_SILENT}
+
+
 def test_a_step_is_as_far_on_its_way_to_the_chain_as_the_log_that_holds_it() -> None:
     trail = replace(build_trail(_whole()), anchored={PROVIDER: AnchoredSizes(final=2, mined=3)})
     states = [

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,30 +13,21 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-import rlp
-from eth_account import Account
 from eth_hash.auto import keccak
 
-from audit.verifier import read_rlp
 from node.chain.block_evidence import raw_header
 from node.chain.endpoints import Endpoints
 from node.chain.finality import final_head, header_at
 from node.chain.json_rpc import WITHOUT_TRANSACTIONS, read_bytes, read_object, read_quantity
 from node.chain.network import Network, load_network
-from node.engine.description import load_engine
-from node.engine.program import find_program
-from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, NETWORKS, LocalConsortium
+from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, LocalConsortium
 from scripts.processes import Child, free_ports
+from tests.support.clique import CLIQUE, VALIDATORS, Validators, require_clique, signer
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]  # the engine may have to be built first
 
-CLIQUE = NETWORKS / "clique" / "network.toml"
-VALIDATORS = 4
-EXTRA_DATA = 12  # place in a header's list
-SEAL_BYTES = 65  # at the end of the extra data (EIP-225)
 WAIT_SECONDS = 120.0
 ROWS = 500
 
@@ -45,11 +35,7 @@ ROWS = 500
 @pytest.fixture(scope="session")
 def clique(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalConsortium]:
     """Four validators and two members; whatever happens, no process stays."""
-    engine = load_engine(CLIQUE)
-    if find_program(engine) is None and shutil.which("go") is None:
-        pytest.skip(
-            f"no {engine.program} that prints {engine.version and engine.version.says!r}, and no Go to build it"
-        )
+    require_clique()
     directory = tmp_path_factory.mktemp("clique")
     with LocalConsortium(directory, [CIVIL_AFFAIRS, HEALTH], network=CLIQUE) as started:
         yield started
@@ -78,23 +64,6 @@ def people(clique: LocalConsortium, tmp_path_factory: pytest.TempPathFactory) ->
     return str(published["dataset"]), lines
 
 
-def accounts(state: Path) -> set[str]:
-    """The validators' addresses, from their keystores."""
-    files = state.glob("validators/*/keystore/account.json")
-    return {json.loads(file.read_text(encoding="ascii"))["address"].removeprefix("0x").lower() for file in files}
-
-
-def signer(header: bytes) -> str:
-    """Who sealed a block: recovered from the seal over the header without it (EIP-225)."""
-    fields: Any = read_rlp(header)
-    extra = fields[EXTRA_DATA]
-    fields[EXTRA_DATA] = extra[:-SEAL_BYTES]
-    seal = extra[-SEAL_BYTES:]
-    # EIP-225 counts the parity of the point from 0, eth-account from 27.
-    signature = seal[:-1] + bytes([seal[-1] + 27])
-    return str(Account._recover_hash(keccak(rlp.encode(fields)), signature=signature))[2:].lower()
-
-
 def exchange(consortium: LocalConsortium, dataset: str, directory: Path) -> tuple[str, list[str]]:
     """Request, approve, fetch and export: the grant, and the lines that arrived."""
     grant = str(consortium.kiteline(HEALTH, "request", dataset, "--purpose", "to test")["grant"])
@@ -121,7 +90,7 @@ def height(endpoints: Endpoints) -> int:
 def test_every_validator_seals_blocks_and_all_have_the_same_ones(
     clique: LocalConsortium, network: Network, endpoints: Endpoints
 ) -> None:
-    known = accounts(clique.directory / "chain")
+    known = set(Validators(clique).accounts())
     assert len(known) == len(network.endpoints) == VALIDATORS
     signers: set[str] = set()
     for number in count(1):
@@ -176,7 +145,7 @@ def test_an_exchange_is_anchored_and_its_evidence_holds_offline(
     assert verdict["proven"]
     assert {"anchor clique", "block clique"} <= {link["name"] for link in verdict["links"]}
     (header,) = re.findall(r"^header (\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-    assert signer(base64.b64decode(header, validate=True)) in accounts(clique.directory / "chain")
+    assert signer(base64.b64decode(header, validate=True)) in set(Validators(clique).accounts())
 
 
 def test_the_exchange_goes_on_without_one_validator(

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from node.engine.description import FILE_NAMES, GoPackage, VersionCheck, fill, fill_file, load_engine, node_file
+from node.engine.description import (
+    FILE_NAMES,
+    FOUNDING_NAMES,
+    GoPackage,
+    VersionCheck,
+    fill,
+    fill_file,
+    load_engine,
+    node_file,
+)
 from node.errors import ConfigurationInvalid
 from scripts.local_consortium import NETWORKS
 
@@ -18,7 +27,8 @@ endpoints = ["http://127.0.0.1:1"]
 [engine]
 program = "engine"
 validators = 3
-files = ["genesis.json"]
+founding_files = ["genesis.json"]
+files = ["engine.toml"]
 prepare = ["init", "{home}/genesis.json"]
 arguments = ["--rpc", "{port}", "--rpc", "{{}}", "{password_file}"]
 [engine.version]
@@ -31,7 +41,8 @@ flags = []
 
 
 def written(directory: Path, text: str) -> Path:
-    """A network file with this text, and the template that it names."""
+    """A network file with this text, and the templates that it names."""
+    (directory / "engine.toml").write_text("peers = ${peers}", encoding="utf-8")
     (directory / "genesis.json").write_text('{"id": ${chain_id}, "of": "0x${validator_accounts}00"}', encoding="utf-8")
     path = directory / "network.toml"
     path.write_text(text, encoding="utf-8")
@@ -59,8 +70,13 @@ def test_a_network_file_says_how_to_start_it(tmp_path: Path) -> None:
         ('"{port}"', '"{port.real}"', "arguments has the unknown placeholder {port.real}"),
         ('"{port}"', "8545", "arguments must be a list of texts"),
         ('"{home}/genesis.json"', '"{password_file}"', "prepare has the unknown placeholder {password_file}"),
-        ('files = ["genesis.json"]', 'files = ["other.json"]', "files must name files beside the network file"),
-        ('files = ["genesis.json"]', 'files = ["../network.toml"]', "files must name files beside the network file"),
+        ('files = ["engine.toml"]', 'files = ["other.json"]', "files must name files beside the network file"),
+        (
+            'founding_files = ["genesis.json"]',
+            'founding_files = ["other.json"]',
+            "founding_files must name files beside the network file",
+        ),
+        ('files = ["engine.toml"]', 'files = ["../network.toml"]', "files must name files beside the network file"),
         ('says = "1.2.3"', "", "says is missing"),
         ("engine@v1.2.3", "engine@latest", "package must end with @ and an exact version"),
     ],
@@ -98,8 +114,9 @@ def test_a_template_names_only_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(NETWORKS.glob("*/network.toml")), ids=lambda file: file.parent.name)
 def test_every_engine_that_ships_can_be_read_and_its_files_be_filled_in(file: Path) -> None:
     engine = load_engine(file)
-    for name in engine.files:
-        assert "$" not in fill_file(engine.folder / name, dict.fromkeys(FILE_NAMES, "1"))
+    for names, known in ((engine.founding_files, FOUNDING_NAMES), (engine.files, FILE_NAMES)):
+        for name in names:
+            assert "$" not in fill_file(engine.folder / name, dict.fromkeys(known, "1"))
 
 
 def test_nodes_get_the_rules_the_endpoints_that_run_and_no_engine(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from crypto.errors import KeyInvalid
 from node.chain.account import read_account
 from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
 from node.engine.description import EngineDescription
-from node.engine.founding import ACCOUNT, HOMES, NODE_KEY, Ports, founded, one_line, open_validators
+from node.engine.founding import ACCOUNT, HOMES, NODE_KEY, SECONDS_TO_MEET, Ports, founded, one_line, open_validators
 from node.engine.plans import Plan, count_processes, plan_process, plan_validators
 from node.engine.running import Ended, RunningNetwork
 from node.errors import ChainProgramFailed, ChainProgramUnavailable, ConfigurationInvalid
@@ -47,12 +47,15 @@ def engine(folder: Path, *arguments: str, validators: int = 2) -> EngineDescript
     """An engine that is a Python program, with a template of everything."""
     text = "${chain_id} ${peer_port} ${validator_accounts} ${peers}"
     (folder / "all.txt").write_text(text, encoding="ascii")
-    return EngineDescription(folder, 7, PYTHON.name, arguments, validators, ("all.txt",))
+    (folder / "once.txt").write_text("${start_time} ${peer_port}", encoding="ascii")
+    return EngineDescription(folder, 7, PYTHON.name, arguments, validators, ("once.txt",), ("all.txt",))
 
 
 def plans(description: EngineDescription, state: Path, count: int = 2, secret: str = SECRET) -> list[Plan]:
     """The validators of a state directory."""
-    return plan_validators(description, PYTHON, state, count, secret, Ports(8_000, 9_000), random=os.urandom)
+    return plan_validators(
+        description, PYTHON, state, count, secret, Ports(8_000, 9_000), random=os.urandom, clock=lambda: 1_000.0
+    )
 
 
 @pytest.fixture
@@ -82,7 +85,10 @@ def test_the_keys_are_the_same_at_the_next_start_and_open_with_their_passphrase_
 ) -> None:
     description = engine(tmp_path)
     first = plans(description, state)
+    once = [(state / HOMES / name / "once.txt").read_text(encoding="ascii") for name in ("1", "2")]
+    assert {text.split()[0] for text in once} == {str(1_000 + 2 * SECONDS_TO_MEET)}
     again = plans(description, state)
+    assert [(state / HOMES / name / "once.txt").read_text(encoding="ascii") for name in ("1", "2")] == once
     assert [plan.values for plan in first] == [plan.values for plan in again]
     assert founded(state) == 2
     home = state / HOMES / "1"
@@ -116,7 +122,7 @@ def test_a_first_start_that_is_cut_short_leaves_no_validators(tmp_path: Path, st
         return found[:size]
 
     with pytest.raises(KeyboardInterrupt):
-        plan_validators(description, PYTHON, state, 2, SECRET, Ports(1, 1), random=failing)
+        plan_validators(description, PYTHON, state, 2, SECRET, Ports(1, 1), random=failing, clock=lambda: 1_000.0)
     assert founded(state) == 0
     plans(description, state)
     assert founded(state) == 2
@@ -134,7 +140,7 @@ def test_a_genesis_that_the_engine_refuses_is_told_with_what_it_printed(tmp_path
 def test_a_process_reads_its_secrets_once_and_they_are_in_no_command_line(tmp_path: Path, state: Path) -> None:
     (plan, _) = plans(engine(tmp_path, "-c", READER, "{password_file}", "{node_key_file}"), state)
     (validator, _) = open_validators(state / HOMES, SECRET, Ports(8_000, 9_000))
-    with RunningNetwork(PYTHON, [plan], NETWORK, least_height=0) as running:
+    with RunningNetwork(PYTHON, [plan], NETWORK) as running:
         ((_, process),) = running.processes
         assert plan.log is not None
         wait_until(lambda: plan.log is not None and plan.log.read_bytes().endswith(b"\n"))
@@ -148,7 +154,7 @@ def test_a_process_reads_its_secrets_once_and_they_are_in_no_command_line(tmp_pa
 def test_the_end_of_one_is_told_and_the_end_of_the_last_is_a_failure(tmp_path: Path, state: Path) -> None:
     first, second = plans(engine(tmp_path, "-c", SLEEPER), state)
     told: list[Ended] = []
-    with RunningNetwork(PYTHON, [first, second], NETWORK, least_height=0) as running:
+    with RunningNetwork(PYTHON, [first, second], NETWORK) as running:
         (_, one), (_, two) = running.processes
         os.kill(one, signal.SIGKILL)
 
@@ -167,9 +173,7 @@ def test_a_process_that_ends_at_once_is_told_with_what_it_printed_and_the_others
     program = "import sys, signal; sys.exit('a port is taken') if sys.argv[1] == '8001' else signal.pause()"
     with (
         pytest.raises(ChainProgramFailed, match=r"(?s)validator 2 ended with code 1; .*a port is taken"),
-        RunningNetwork(
-            PYTHON, plans(engine(tmp_path, "-c", program, "{port}"), state), NETWORK, least_height=0
-        ) as running,
+        RunningNetwork(PYTHON, plans(engine(tmp_path, "-c", program, "{port}"), state), NETWORK) as running,
     ):
         ids = [process for _, process in running.processes]
         running.wait_until_ready()
@@ -178,7 +182,7 @@ def test_a_process_that_ends_at_once_is_told_with_what_it_printed_and_the_others
 
 def test_each_validator_is_settled_beside_its_process(tmp_path: Path, state: Path) -> None:
     description = engine(tmp_path, "-c", SLEEPER)
-    with RunningNetwork(PYTHON, plans(description, state), NETWORK, least_height=0) as running:
+    with RunningNetwork(PYTHON, plans(description, state), NETWORK) as running:
         running.settle(())
         running.settle(("-c", "import sys; open(sys.argv[1] + '/settled', 'x')", "{home}"))
         assert sorted(path.parent.name for path in state.glob("validators/*/settled")) == ["1", "2"]
@@ -192,7 +196,7 @@ def test_a_network_that_serves_nothing_is_not_ready(tmp_path: Path) -> None:
     plan = plan_process(engine(tmp_path, "-c", SLEEPER, validators=0), tmp_path, free_port())
     with (
         pytest.raises(ChainProgramFailed, match="was not ready within 1 s"),
-        RunningNetwork(PYTHON, [plan], NETWORK, least_height=0) as running,
+        RunningNetwork(PYTHON, [plan], NETWORK) as running,
     ):
         running.wait_until_ready(seconds=1)
 
@@ -202,7 +206,7 @@ def test_a_program_that_cannot_be_run_is_refused(tmp_path: Path) -> None:
     plan = plan_process(engine(tmp_path, validators=0), tmp_path, 1)
     with (
         pytest.raises(ChainProgramUnavailable, match="cannot be run"),
-        RunningNetwork(tmp_path / "engine", [plan], NETWORK, least_height=0),
+        RunningNetwork(tmp_path / "engine", [plan], NETWORK),
     ):
         pass
 
