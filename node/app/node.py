@@ -55,6 +55,7 @@ from node.rpc.peer_service import PeerService
 from node.rpc.peers import GRPCPeers
 from node.rpc.server import Server, Services
 from node.stores.datasets import DatasetDirectory
+from node.stores.decided_head import DecidedHead
 from node.stores.key_store import NodeKeys, open_keys
 from node.stores.ledger_store import open_ledger
 from node.stores.sealed_dataset import DatasetMeans
@@ -62,7 +63,7 @@ from node.stores.vault import DiskVaults
 
 ACCOUNT_FILE = "account.json"
 LEDGER, DATASETS, VAULTS = "ledger", "datasets", "received"
-WITNESSED, ANCHOR_NETWORKS = "witnessed", "anchor-networks"
+WITNESSED, ANCHOR_NETWORKS, DECIDED_HEAD = "witnessed", "anchor-networks", "decided.head"
 GIGABYTE = 1 << 30
 # Bulk work releases the interpreter lock in part only; more threads would wait for it and hold memory.
 WORKERS = 8
@@ -236,7 +237,12 @@ class Node:
         settings, tree = self._settings, self._log.tree
         member = self._chain.view.member(settings.member_id)
         known = every_key(member) if member is not None else []
-        head = self._head_file.open(self.engine, [*known, NoteKey(settings.member_id, keys.signing_key.public_key)])
+        own = [*known, NoteKey(settings.member_id, keys.signing_key.public_key)]
+        decided = settings.data_directory / DECIDED_HEAD
+        head = HeadFile(decided).open(self.engine, own)
+        if head is not None:
+            check_not_behind(tree, head.size, head.root, f"the head to be anchored, {decided},")
+        head = self._head_file.open(self.engine, own)
         if head is not None:
             check_not_behind(tree, head.size, head.root, f"the head file {settings.head_file}")
             check_clock(self._clock(), head, settings.max_clock_skew_seconds)
@@ -291,6 +297,7 @@ class Node:
             vaults=DiskVaults(data / VAULTS),
             answers=ProtoAnswers(),
             keep_head=self._head_file.keep,
+            decided_head=DecidedHead(data / DECIDED_HEAD),
             anchor_networks=tuple(
                 AnchorNetwork(name, chain.view, chain.writer, chain.proofs)
                 for name, chain in self._anchor_chains.items()

@@ -1,10 +1,11 @@
 """Putting the audit log's head on the chain, on schedule and on demand, and reporting each grant's newest receipt.
 
-A head whose transaction was handed to the chain is finished before another one is decided, however long the chain takes: so an outage leaves
-one anchor to come, not one for each turn. While nothing can be handed over, the next turn signs a newer checkpoint, which covers as much.
-
-Crash points: before the transaction is mined, likewise; mined and not logged, the chain has an anchor whose note this node cannot show, and
-the next anchor covers everything that it covered.
+A head that is to be anchored is decided once: its note is kept before any transaction names it, and no other head is decided before the log has the
+entry that says where it was anchored. So each decided head is on the chain once, in order, and its note is in the log once. Crash points, and what recovers:
+- signed and not kept: nobody saw it; the next turn signs another;
+- kept, wherever the transaction is (not made, journaled, sent, mined, final): `_finish`, at the next start or turn, asks the writer for the very same anchor,
+  and the writer joins the transaction that there is;
+- logged: done. Whether it is, the ledger says.
 
 A head goes on the network of members and grants first, and is logged; then on the other networks, each by itself. One that is down keeps
 nobody waiting, and gets the newest head when it is back.
@@ -15,9 +16,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from audit.checkpoint import Checkpoint, log_id
+from audit.checkpoint import Checkpoint, log_id, parse_checkpoint
 from crypto.errors import Refusal
-from node.errors import ChainUnavailable, TransactionPending
+from crypto.notes import parse_note
+from node.errors import ChainUnavailable, TransactionRefused
 from node.exchange.context import AnchorNetwork, Context, audit_origin
 from node.exchange.heads import Cosigning, signed_head
 from node.exchange.journal import Step
@@ -39,7 +41,6 @@ class Anchoring:
         self.cosigning = Cosigning(context)
         # The size at which nothing but our own entry about the last anchor is new.
         self._settled = 0
-        self._decided: tuple[bytes, Checkpoint] | None = None  # handed to the chain, and not known to be final
         self._elsewhere: dict[str, asyncio.Task[None]] = {}  # by network: what is under way
 
     async def anchor_now(self) -> tuple[bytes, Mined]:
@@ -52,8 +53,7 @@ class Anchoring:
         """
         async with self._turn:
             context = self._context
-            if self._decided is not None:
-                await self._finish(*self._decided)
+            await self._finish()
             held = self._newest(context.view)
             note = context.ledger.checkpoint(held.note_digest) if held is not None else None
             if held is not None and note is not None and context.tree.size == self._settled:
@@ -61,15 +61,41 @@ class Anchoring:
                 return note, Mined(held.transaction_hash, held.block)
             note, head = await signed_head(context)
             note = await self.cosigning.cosigned(note, head)
-            mined = await self._finish(note, head)
+            await asyncio.to_thread(context.decided_head.keep, note)
+            mined = await self._anchor(note, head)
             await self._anchor_elsewhere()
             return note, mined
 
+    async def _finish(self) -> None:
+        """Anchor and log the head that was decided last, if that did not come to its end."""
+        note = await asyncio.to_thread(self._context.decided_head.read)
+        if note is None or self._context.ledger.checkpoint(note_digest(note)) is not None:
+            return
+        # The contract may have a longer head by now, or not let this member write: then this one can never be anchored, and a newer one may.
+        with suppress(TransactionRefused):
+            await self._anchor(note, parse_checkpoint(parse_note(note).text))
+
+    async def _anchor(self, note: bytes, head: Checkpoint) -> Mined:
+        """Put a decided head on the first network, and say so in the log."""
+        context = self._context
+        mined = await asyncio.to_thread(context.writer.anchor, self._log_id, head.size, head.root, note_digest(note))
+        step = Step(Event.CHECKPOINT_ANCHORED, context.member_id, member_subject(context.member_id), note)
+        index = await context.journal.record(step)
+        # Entries of others may have come in meanwhile; then the log is not settled.
+        self._settled = index + 1 if index == head.size else 0
+        return mined
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Anchor on schedule while the log grows, until `stop` is set; then once more."""
-        while not stop.is_set():
+        """Finish what was under way when the node last stopped. Anchor on schedule while the log grows, until `stop` is set; then once more."""
+        with suppress(Refusal):
+            async with self._turn:
+                await self._finish()
+        is_last = False
+        while not is_last:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._context.limits.anchor_interval_seconds)
+            # Looked at before the turn: what was logged before the stop is in the turn after it.
+            is_last = stop.is_set()
             # What fails now is due again at the next turn; the view's health shows an outage to whoever watches.
             with suppress(Refusal):
                 await self._report_receipts()
@@ -78,23 +104,6 @@ class Anchoring:
                     await self.anchor_now()
         for task in self._elsewhere.values():
             task.cancel()
-
-    async def _finish(self, note: bytes, head: Checkpoint) -> Mined:
-        """Put a head on the chain and log that it is there."""
-        context = self._context
-        self._decided = None
-        try:
-            mined = await asyncio.to_thread(
-                context.writer.anchor, self._log_id, head.size, head.root, note_digest(note)
-            )
-        except TransactionPending:
-            self._decided = (note, head)
-            raise
-        step = Step(Event.CHECKPOINT_ANCHORED, context.member_id, member_subject(context.member_id), note)
-        index = await context.journal.record(step)
-        # Entries of others may have come in meanwhile; then the log is not settled.
-        self._settled = index + 1 if index == head.size else 0
-        return mined
 
     def _newest(self, view: ChainView) -> Anchor | None:
         """The newest head of this node's log that a network has."""

@@ -57,6 +57,16 @@ class AnswerCodec(Protocol):
 KeepHead = Callable[[bytes, int], None]  # (note, size)
 
 
+class DecidedHead(Protocol):
+    """Where the note of the head that is being anchored outlives the process (node.stores.decided_head)."""
+
+    def keep(self, note: bytes) -> None:
+        """Make it durable in place of the one before."""
+
+    def read(self) -> bytes | None:
+        """The newest; None if there was never any."""
+
+
 class EntryIndex(Protocol):
     """Which entries of the audit log are about what (audit.index.Index)."""
 
@@ -99,7 +109,7 @@ class AnchorNetwork:
 @dataclass(frozen=True)
 class Context:
     """Shared by all use cases of one node. `vaults` gives the vault of a grant; `keep_head` makes a signed head of the audit log
-    durable outside its store; `anchor_networks` are those beside the one that has members and grants.
+    durable outside its store; `decided_head` keeps the head that is being anchored; `anchor_networks` are those beside the one that has members and grants.
     """
 
     member_id: str
@@ -119,6 +129,7 @@ class Context:
     vaults: Callable[[bytes], Vault]
     answers: AnswerCodec
     keep_head: KeepHead
+    decided_head: DecidedHead
     limits: Limits = field(default_factory=Limits)
     anchor_networks: tuple[AnchorNetwork, ...] = ()
 

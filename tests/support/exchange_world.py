@@ -286,6 +286,20 @@ class NoProofs:
         raise ChainUnavailable(f"the chain in memory keeps no block {anchor.block.number}")
 
 
+class MemoryDecidedHead:
+    """What a process that was killed leaves behind of the head that it was anchoring."""
+
+    def __init__(self) -> None:
+        self._note: bytes | None = None
+        self.step: Callable[[str, Callable[[], None]], None] = lambda _, act: act()
+
+    def keep(self, note: bytes) -> None:
+        self.step("decided head", lambda: setattr(self, "_note", note))
+
+    def read(self) -> bytes | None:
+        return self._note
+
+
 class Node:
     """One member's node: a disk that stays, and a process that can be killed."""
 
@@ -296,6 +310,7 @@ class Node:
         self.encryption_key = SM2PrivateKey.generate(os.urandom)
         self.entries: list[bytes] = []
         self.heads: list[tuple[int, bytes]] = []
+        self.decided_head = MemoryDecidedHead()
         self.witnessed = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, self.witnessed, ignore_errors=True)
         self.datasets = MemoryDatasets(world.plain_engine)
@@ -309,6 +324,7 @@ class Node:
         self.engine = CountingEngine(self.world.plain_engine)
         self.log = MemoryLog(self.entries, self.fuse)
         self.datasets.step = self.fuse.step
+        self.decided_head.step = self.fuse.step
         self.ledger = Ledger(MemoryLedgerStore())
         self.ledger.replay(self.log)
         self.log.on_commit = self.ledger.apply
@@ -329,7 +345,8 @@ class Node:
             peers=MemoryPeers(self.world, self.member_id),
             vaults=lambda grant_id: MemoryVault(self.vault_disks[grant_id], self.fuse),
             answers=PlainAnswers(),
-            keep_head=lambda note, size: self.heads.append((size, note)),
+            keep_head=self._keep_head,
+            decided_head=self.decided_head,
             limits=self.limits,
         )
         self.provider = Provider(self.context)
@@ -338,6 +355,9 @@ class Node:
         self.auditing = Auditing(self.context, NoProofs())
         self.tracing = Tracing(self.context, self.auditing, NoProofs())
         self.witnessing = Witnessing(self.context, lambda member_id: HeadFile(self.witnessed / member_id))
+
+    def _keep_head(self, note: bytes, size: int) -> None:
+        self.fuse.step("head", lambda: self.heads.append((size, note)))
 
     def limit(self, **changes: Any) -> None:  # noqa: ANN401  # any of the limits
         """Start again under other limits."""
