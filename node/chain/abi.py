@@ -41,7 +41,7 @@ class ContractABI:
         self._constructor: list[dict[str, Any]] = next(
             (entry["inputs"] for entry in entries if entry["type"] == "constructor"), []
         )
-        self._results = {entry["name"]: entry["outputs"] for entry in entries if entry["type"] == "function"}
+        self._results = {entry["name"]: entry.get("outputs", []) for entry in entries if entry["type"] == "function"}
         self._events = {
             keccak(_signature(entry)): (entry["name"], entry["inputs"]) for entry in entries if entry["type"] == "event"
         }
