@@ -16,6 +16,7 @@ What is proved, link by link:
     checkpoint    the member signed that head of its audit log (C2SP tlog-checkpoint)
     cosignatures  witnesses saw it, and saw nothing that contradicts it (C2SP tlog-witness)
     anchor        a contract stated exactly that head, or one consistent with it, in a transaction's receipt (EIP-2718)
+    seals         validators that the auditor knows sealed the block, and most of them blocks on top of it (EIP-225)
     finality      departments that the auditor chooses stated that the block is final, each from an endpoint of its own
     block         that receipt is under the header of a block (Yellow Paper, appendix D), and the block is known, or stated so
     keys          every key that signed had come into force and was not declared compromised when a block first had what it signed
@@ -224,6 +225,55 @@ def _der_pair(signature: bytes) -> tuple[int, int] | None:
             return None
         values.append(int.from_bytes(body, "big"))
     return (values[0], values[1]) if at == len(signature) else None
+
+
+# The curve secp256k1 (SEC 2, clause 2.4.1) of Ethereum's accounts: y² = x³ + 7, with a base point of order _K_N. In affine coordinates, since a file
+# has few seals.
+_K_P = 2**256 - 2**32 - 977
+_K_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+_K_G = (
+    0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798,
+    0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8,
+)
+_Affine = tuple[int, int] | None  # None is the point at infinity
+
+
+def _k_added(left: _Affine, right: _Affine) -> _Affine:
+    if left is None or right is None:
+        return left or right
+    (x1, y1), (x2, y2) = left, right
+    if x1 == x2 and (y1 + y2) % _K_P == 0:
+        return None
+    slope = 3 * x1 * x1 * pow(2 * y1, -1, _K_P) if x1 == x2 else (y2 - y1) * pow(x2 - x1, -1, _K_P)
+    x3 = (slope * slope - x1 - x2) % _K_P
+    return x3, (slope * (x1 - x3) - y1) % _K_P
+
+
+def _k_times(factor: int, point: _Affine) -> _Affine:
+    total: _Affine = None
+    for bit in range(factor.bit_length() - 1, -1, -1):
+        total = _k_added(total, total)
+        if factor >> bit & 1:
+            total = _k_added(total, point)
+    return total
+
+
+def recovered_address(digest: bytes, signature: bytes) -> bytes | None:
+    """The account (20 bytes) that made a signature of 65 bytes, r, s and the parity of the point, over a digest; None if none did.
+
+    Public key recovery (SEC 1, clause 4.1.6); the address is the end of the key's Keccak-256 (Yellow Paper, appendix F).
+    """
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    if len(signature) != 65 or signature[64] > 1 or not 0 < r < _K_N or not 0 < s < _K_N:
+        return None
+    square = (r**3 + 7) % _K_P
+    y = pow(square, (_K_P + 1) // 4, _K_P)
+    if y * y % _K_P != square:
+        return None
+    point = (r, y if y & 1 == signature[64] else _K_P - y)
+    inverse, e = pow(r, -1, _K_N), int.from_bytes(digest, "big")
+    key = _k_added(_k_times(s * inverse % _K_N, point), _k_times(-e * inverse % _K_N, _K_G))
+    return None if key is None else keccak256(b"".join(value.to_bytes(32, "big") for value in key))[-20:]
 
 
 # Notes, checkpoints, entries ---------------------------------------------------------------------------------------
@@ -513,6 +563,7 @@ class Header:
     """What is read of a block's header. `time`: Unix time in seconds."""
 
     hash: bytes
+    parent_hash: bytes
     receipts_root: bytes
     number: int
     time: int
@@ -523,10 +574,37 @@ def read_header(raw: bytes) -> Header:
     fields = read_rlp(raw)
     if not isinstance(fields, list) or len(fields) < 15:
         raise Malformed("this is no block header")
-    root, number, time = fields[5], fields[8], fields[11]
-    if not isinstance(root, bytes) or len(root) != 32:
-        raise Malformed("the block header has no receipts root")
-    return Header(keccak256(raw), root, _header_number(number), _header_number(time))
+    parent, root, number, time = fields[0], fields[5], fields[8], fields[11]
+    if not isinstance(root, bytes) or len(root) != 32 or not isinstance(parent, bytes) or len(parent) != 32:
+        raise Malformed("the block header has no parent or no receipts root")
+    return Header(keccak256(raw), parent, root, _header_number(number), _header_number(time))
+
+
+_EXTRA_DATA = 12  # place in a header's list
+_SEAL = 65  # bytes at the end of the extra data
+
+
+def sealed_by(raw: bytes) -> bytes | None:
+    """The account that sealed a block of Clique (EIP-225), 20 bytes; None if its seal is none. Raises Malformed."""
+    fields = read_rlp(raw)
+    extra = fields[_EXTRA_DATA] if isinstance(fields, list) and len(fields) > _EXTRA_DATA else b""
+    if not isinstance(fields, list) or not isinstance(extra, bytes) or len(extra) < _SEAL:
+        raise Malformed("the block header has no seal")
+    # The seal is over the header without it.
+    unsealed = [*fields[:_EXTRA_DATA], extra[:-_SEAL], *fields[_EXTRA_DATA + 1 :]]
+    return recovered_address(keccak256(_rlp(unsealed)), extra[-_SEAL:])
+
+
+def _rlp(item: RLP) -> bytes:
+    """Encode what `read_rlp` reads (Yellow Paper, appendix B)."""
+    body = item if isinstance(item, bytes) else b"".join(map(_rlp, item))
+    if isinstance(item, bytes) and len(body) == 1 and body < b"\x80":
+        return body
+    base = 0x80 if isinstance(item, bytes) else 0xC0
+    if len(body) < 56:
+        return bytes([base + len(body)]) + body
+    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+    return bytes([base + 55 + len(size)]) + size + body
 
 
 def _header_number(value: RLP) -> int:
@@ -618,13 +696,16 @@ RANGE_HEAD = "kiteline/range/v1"
 MAX_EVIDENCE = 4 << 20  # bytes
 MAX_RANGE = 32 << 20  # bytes
 MAX_ANCHORS = 8
+MAX_LATER = 64  # headers on top of a block
 _NETWORK = re.compile(r"[a-z0-9-]{1,32}")
 _MEMBER = re.compile(r"[0-9A-Z]{18}")
 
 
 @dataclass(frozen=True)
 class ChainStatement:
-    """Where on a chain a head is stated. `receipt_path`: nodes from the receipts root to the receipt."""
+    """Where on a chain a head is stated. `receipt_path`: nodes from the receipts root to the receipt; `later`: the headers of the blocks
+    on top of that one, in order, where validators' seals prove something.
+    """
 
     network: str
     chain_id: int
@@ -633,6 +714,7 @@ class ChainStatement:
     header: bytes
     receipt_index: int
     receipt_path: tuple[bytes, ...]
+    later: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -677,6 +759,7 @@ class Proof:
             yield f"header {_base64(chain.header)}"
             yield f"receipt-index {chain.receipt_index}"
             yield from (f"receipt-path {_base64(node)}" for node in chain.receipt_path)
+            yield from (f"later-header {_base64(header)}" for header in chain.later)
             if one.finality is not None:
                 yield f"finality {_base64(one.finality)}"
         for key in self.keys:
@@ -778,7 +861,10 @@ def _read_chain(lines: _Lines) -> ChainStatement:
     path = tuple(_unbase64(value) for value in lines.many("receipt-path"))
     if not path:
         raise Malformed("the line receipt-path is missing or out of place")
-    return ChainStatement(network, _number(chain_id), _hex(contract, 20), _number(block), header, index, path)
+    later = tuple(_unbase64(value) for value in lines.many("later-header"))
+    if len(later) > MAX_LATER:
+        raise Malformed("the file has too many later headers")
+    return ChainStatement(network, _number(chain_id), _hex(contract, 20), _number(block), header, index, path, later)
 
 
 def _read_key(value: str) -> KeyStatement:
@@ -886,6 +972,14 @@ class KnownKey:
 
 
 @dataclass(frozen=True)
+class ValidatorSet:
+    """Who may seal the blocks of a chain from a number on: accounts of 20 bytes."""
+
+    since: int
+    accounts: frozenset[bytes]
+
+
+@dataclass(frozen=True)
 class Trust:
     """What the auditor knows from elsewhere. What is empty has to be taken from the file, and the report says so.
 
@@ -897,6 +991,7 @@ class Trust:
         cosignatures_needed: how many of them a checkpoint must have.
         finality_members: members whose word counts that a block is final.
         finality_needed: how many of them must have given it; a block of `blocks` needs none.
+        validators: by chain id, who may seal its blocks, by ascending number.
     """
 
     keys: dict[str, tuple[KnownKey, ...]] = field(default_factory=dict)
@@ -906,6 +1001,7 @@ class Trust:
     cosignatures_needed: int = 0
     finality_members: frozenset[str] = frozenset()
     finality_needed: int = 0
+    validators: dict[int, tuple[ValidatorSet, ...]] = field(default_factory=dict)
 
 
 def read_trust(text: str) -> Trust:
@@ -914,6 +1010,7 @@ def read_trust(text: str) -> Trust:
         document = json.loads(text, object_pairs_hook=_once)
         witnesses = document.pop("witnesses", {"members": [], "needed": 0})
         finality = document.pop("finality", {"members": [], "needed": 0})
+        validators = document.pop("validators", {})
         document.pop("grants", None)  # these are for the trail,
         document.pop("names", None)  # and these for people
         if document.keys() != {"version", "keys", "blocks", "contracts"} or any(
@@ -928,6 +1025,7 @@ def read_trust(text: str) -> Trust:
             cosignatures_needed=_number(str(witnesses["needed"])),
             finality_members=frozenset(map(_member, finality["members"])),
             finality_needed=_number(str(finality["needed"])),
+            validators={_number(chain): _validator_sets(sets) for chain, sets in validators.items()},
         )
         few = trust.cosignatures_needed > len(trust.witnesses) or trust.finality_needed > len(trust.finality_members)
         if document["version"] != 1 or few:
@@ -935,6 +1033,20 @@ def read_trust(text: str) -> Trust:
     except (ValueError, TypeError, AttributeError, RecursionError) as cause:
         raise Malformed(f"this is no trust file: {cause}") from cause
     return trust
+
+
+def _validator_sets(sets: list[dict[str, Any]]) -> tuple[ValidatorSet, ...]:
+    found = []
+    for one in sets:
+        if one.keys() != {"since", "accounts"}:
+            raise Malformed("a set of validators has the words since and accounts")
+        accounts = frozenset(_hex(value, 20) for value in one["accounts"])
+        found.append(ValidatorSet(_number(str(one["since"])), accounts))
+        if not accounts or len(accounts) < len(one["accounts"]):
+            raise Malformed("a set of validators is empty, or names one twice")
+    if not found or [one.since for one in found] != sorted({one.since for one in found}):
+        raise Malformed("sets of validators stand in the order of the blocks since which they hold")
+    return tuple(found)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -1052,6 +1164,7 @@ class _Judge:
         self._used: dict[tuple[str, bytes, bytes | None], str] = {}
         self._anchored: dict[Anchored, int] = {}  # those whose link holds: the size of the head
         self._dated: dict[bytes, int] = {}  # by note: when a block that holds had it
+        self._sealed: dict[Anchored, str] = {}  # those whose block validators vouch for: what they do
         self._final: set[Anchored] = set()  # those whose block is stated to be final
         self._is_unvouched = False  # whether the file's word alone is why a block counts
         self._is_placed = False
@@ -1065,6 +1178,8 @@ class _Judge:
             links.append(self._judged("cosignatures", self._check_cosignatures))
         for one in self._proof.anchored:
             links.append(self._judged(f"anchor {one.chain.network}", partial(self._check_anchor, one)))
+            if one.chain.chain_id in self._trust.validators:
+                links.append(self._judged(f"seals {one.chain.network}", partial(self._check_seals, one)))
             if self._trust.finality_needed:
                 links.append(self._judged(f"finality {one.chain.network}", partial(self._check_finality, one)))
             links.append(self._judged(f"block {one.chain.network}", partial(self._check_block, one)))
@@ -1239,7 +1354,8 @@ class _Judge:
         header = read_header(one.chain.header)
         if header.number != one.chain.block_number:
             raise _DoesNotHold(f"the header is of block {header.number}, not {one.chain.block_number}")
-        if self._trust.blocks and header.hash not in self._trust.blocks and one not in self._final:
+        is_vouched = one in self._final or one in self._sealed
+        if self._trust.blocks and header.hash not in self._trust.blocks and not is_vouched:
             raise _DoesNotHold(f"block {header.hash.hex()} is none of those that the auditor knows")
         if one in self._anchored:
             self._dated[one.checkpoint] = min(header.time, self._dated.get(one.checkpoint, header.time))
@@ -1248,8 +1364,39 @@ class _Judge:
             return f"block {header.number}, {header.hash.hex()}, is one that the auditor knows", AUDITOR
         if one in self._final:
             return f"block {header.number}, {header.hash.hex()}, is stated to be final", AUDITOR
+        if one in self._sealed:
+            return f"block {header.number}, {header.hash.hex()}, {self._sealed[one]}", AUDITOR
         self._is_unvouched = True
         return f"block {header.number} has the hash {header.hash.hex()}; compare it with the chain", FILE
+
+    def _check_seals(self, one: Anchored) -> tuple[str, str]:
+        """Validators that the auditor knows sealed the block and those on top of it, none twice, and more than half of them have.
+
+        A validator may seal one in floor(n/2)+1 consecutive blocks (EIP-225), so as many blocks are the work of as many validators, and
+        whoever would put others in their place needs the keys of as many.
+        """
+        sets = self._trust.validators[one.chain.chain_id]
+        if read_header(one.chain.header).hash in self._trust.blocks and not one.chain.later:
+            return "the auditor knows the block and needs no seal on it", AUDITOR
+        newest: Header | None = None
+        sealers: list[bytes] = []
+        validators: frozenset[bytes] = frozenset()
+        for raw in (one.chain.header, *one.chain.later):
+            header, account = read_header(raw), sealed_by(raw)
+            if newest is not None and (header.parent_hash, header.number) != (newest.hash, newest.number + 1):
+                raise _DoesNotHold(f"block {header.number} is not on top of block {newest.number}")
+            validators = next((known.accounts for known in reversed(sets) if known.since <= header.number), frozenset())
+            if account is None or account not in validators:
+                raise _DoesNotHold(f"block {header.number} is sealed by no validator that the auditor knows")
+            if account in sealers[max(0, len(sealers) - len(validators) // 2) :]:
+                raise _DoesNotHold(f"block {header.number} is sealed by a validator whose turn it cannot be")
+            sealers.append(account)
+            newest = header
+        count, needed = len(set(sealers)), len(validators) // 2 + 1
+        if count < needed:
+            raise _DoesNotHold(f"{count} validators sealed it and what is on top of it, {needed} are needed")
+        self._sealed[one] = f"is sealed by validators: {count} of {len(validators)} sealed it and what is on top of it"
+        return f"{len(sealers)} blocks, sealed by {', '.join(account.hex() for account in sealers)}", AUDITOR
 
     def _check_finality(self, one: Anchored) -> tuple[str, str]:
         """Members' word, each from an endpoint of its own, which takes the place of a node of the auditor's. Not the log's owner's."""

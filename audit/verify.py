@@ -62,6 +62,12 @@ def trust_text(trust: verifier.Trust, grants: Iterable[GrantFacts] = (), names: 
         "names": dict(sorted((names or {}).items())),
         "grants": {facts.grant: {**vars(facts)} for facts in grants},
         "finality": {"members": sorted(trust.finality_members), "needed": trust.finality_needed},
+        "validators": {
+            str(chain): [
+                {"since": one.since, "accounts": sorted(account.hex() for account in one.accounts)} for one in sets
+            ]
+            for chain, sets in sorted(trust.validators.items())
+        },
         "witnesses": {"members": sorted(trust.witnesses), "needed": trust.cosignatures_needed},
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"

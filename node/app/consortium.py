@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.checkpoint import log_id
-from audit.verifier import KnownKey, Trust
+from audit.verifier import KnownKey, Trust, ValidatorSet
 from audit.verify import trust_text
 from node.app.admission import read_admission
 from node.app.networks import read_network_directory
@@ -53,8 +53,14 @@ class TrustDocument:
     blocks: int
 
 
-def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> TrustDocument:
-    """What the chain says, read by this department itself: every member's keys, and every block with an anchor."""
+def trust_document(
+    settings: Settings, passphrase: bytes, clock: Clock, read: Callable[[int], None] = lambda _: None
+) -> TrustDocument:
+    """What the chain says, read by this department itself: every member's keys, every block with an anchor, and who may seal blocks.
+
+    `read` is told how many blocks were read for their seals.
+    """
+    validators: dict[int, tuple[ValidatorSet, ...]] = {}
     contracts = {load_deployment(settings.contracts_file).address("Anchors")}
     with governing(settings, passphrase, clock) as chain:
         chain.view.refresh()
@@ -62,19 +68,21 @@ def trust_document(settings: Settings, passphrase: bytes, clock: Clock) -> Trust
         grants = chain.view.grants()
         logs = [(member.member_id, log_id(audit_origin(member.member_id))) for member in members]
         blocks = _anchoring_blocks(chain, logs)
+        validators |= chain.validators(read)
     for directory in settings.anchor_networks:
         network, deployment = read_network_directory(directory)
         contracts.add(deployment.address("Anchors"))
         with _following(settings, passphrase, clock, network, deployment) as chain:
             chain.view.refresh()
             blocks |= _anchoring_blocks(chain, logs)
+            validators |= chain.validators(read)
     keys = {
         member.member_id: tuple(
             KnownKey(epoch.signing_key.to_bytes(), epoch.since_time, epoch.compromised_since) for epoch in member.epochs
         )
         for member in members
     }
-    trust = Trust(keys, frozenset(blocks), frozenset(contracts))
+    trust = Trust(keys, frozenset(blocks), frozenset(contracts), validators=validators)
     return TrustDocument(
         trust_text(trust, map(grant_facts, grants), {member.member_id: member.name for member in members}),
         len(members),

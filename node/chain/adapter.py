@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
+from audit.verifier import ValidatorSet
 from node.chain.abi import ErrorBook
 from node.chain.admission import Admission
 from node.chain.deploy import deploy
@@ -21,6 +22,7 @@ from node.chain.interfaces import load_interfaces
 from node.chain.journal_store import JournalStore
 from node.chain.network import Network
 from node.chain.proofs import Proofs
+from node.chain.seals import validator_sets
 from node.chain.sender import Sender
 from node.chain.writer import Writer
 
@@ -32,12 +34,14 @@ class Chain:
     """An open chain. Made by `open_chain`.
 
     Attributes:
+        network: which one.
         view: the port ChainView.
         writer: the port ChainWriter.
         proofs: the port ChainProofs.
         governance: membership and keys.
     """
 
+    network: Network
     view: Follower
     writer: Writer
     proofs: Proofs
@@ -50,6 +54,12 @@ class Chain:
     def check(self) -> None:
         """Check every endpoint that answers. Raises ChainMismatch, ChainUnavailable."""
         self.endpoints.check()
+
+    def validators(self, read: Callable[[int], None] = lambda _: None) -> dict[int, tuple[ValidatorSet, ...]]:
+        """By chain id, who may seal the network's blocks; nothing where blocks show no seal. Raises ChainMismatch, ChainUnavailable."""
+        if not self.network.seal_epoch:
+            return {}
+        return {self.network.chain_id: validator_sets(self.network, self.endpoints, read)}
 
     def start(self) -> None:
         """Follow the chain from now on, and send again what was under way when the node last stopped."""
@@ -101,6 +111,7 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
     writer = Writer(sender, view, deployment, interfaces)
     governance = Governance(sender, network, deployment, endpoints, interfaces)
     return Chain(
+        network,
         view,
         writer,
         Proofs(network, deployment, endpoints, interfaces["Anchors"]),

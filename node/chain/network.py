@@ -13,6 +13,9 @@ table `engine` is for whoever starts the network and is not read here.
     rule = "zero"                   # or "market" (EIP-1559)
     [header]
     rule = "ethereum"               # or "bft-extra", or "none"
+    [seals]                         # left out where a block's header does not show who made it
+    rule = "eip-225"
+    epoch_blocks = 30000
     [poll]
     interval_milliseconds = 200
     stalled_seconds = 20            # left out where a chain with nothing to do makes no blocks
@@ -69,6 +72,7 @@ class Network:
         poll_seconds: pause between two looks at the chain.
         timeout_seconds: how long an endpoint may take to answer.
         range_blocks: most blocks asked for in one request for events.
+        seal_epoch: blocks between two that name the validators, where each block is sealed by one of them (EIP-225); 0 where none is.
         stalled_seconds: without a new final block for so long, the chain counts as out of reach; 0 for never, where an idle chain makes none.
     """
 
@@ -84,6 +88,7 @@ class Network:
     timeout_seconds: float = 10.0
     range_blocks: int = 2_000
     stalled_seconds: int = 0
+    seal_epoch: int = 0
 
 
 def load_network(path: Path) -> Network:
@@ -97,6 +102,7 @@ def load_network(path: Path) -> Network:
     finality, depth = _finality(document.section("finality"))
     fees = _fees(document.section("fees"))
     header, fields = _header(document.section("header"))
+    seal_epoch = _seals(document.section("seals")) if document.has("seals") else 0
     poll = document.section("poll")
     interval = poll.number("interval_milliseconds", 10, 3_600_000)
     timeout = poll.number("timeout_milliseconds", 10, 600_000, default=10_000)
@@ -118,6 +124,7 @@ def load_network(path: Path) -> Network:
         timeout_seconds=timeout / 1_000,
         range_blocks=range_blocks,
         stalled_seconds=stalled,
+        seal_epoch=seal_epoch,
     )
 
 
@@ -136,6 +143,13 @@ def _finality(section: Section) -> tuple[FinalityRule, int]:
     depth = section.number("blocks", 1, MAX_DEPTH) if rule is FinalityRule.DEPTH else 0
     section.finish()
     return rule, depth
+
+
+def _seals(section: Section) -> int:
+    section.text("rule", frozenset({"eip-225"}))
+    epoch = section.number("epoch_blocks", 1, MAX_DEPTH)
+    section.finish()
+    return epoch
 
 
 def _fees(section: Section) -> FeeRule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.receipt_proof import build_receipt_proof
-from audit.verifier import ChainStatement, Malformed, read_header, receipt_under
+from audit.verifier import MAX_LATER, ChainStatement, Malformed, read_header, receipt_under
 from node.chain.abi import ContractABI
 from node.chain.block_evidence import encoded_receipts, raw_header
 from node.chain.deployment import Deployment
@@ -77,7 +77,17 @@ class Proofs:
             header=header,
             receipt_index=index,
             receipt_path=tuple(path),
+            later=self._later(block.number) if self._network.seal_epoch else (),
         )
+
+    def _later(self, number: int) -> tuple[bytes, ...]:
+        """The headers of the blocks that make a block final: whoever sealed them vouches for it."""
+        found = []
+        for above in range(number + 1, number + 1 + min(self._network.depth, MAX_LATER)):
+            header = header_at(self._endpoints, above)
+            if header is not None:
+                found.append(raw_header(self._network, self._endpoints, above, header.hash))
+        return tuple(found)
 
 
 def _leads(header: bytes, index: int, path: list[bytes]) -> bool:

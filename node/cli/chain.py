@@ -85,7 +85,8 @@ def trust(
     with reporting(as_json=as_json) as output:
         from node.app.consortium import trust_document  # noqa: PLC0415 - likewise
 
-        document = trust_document(settings_of(config), passphrase(), governing.now_ms)
+        with output.progress("blocks read for their seals", None) as bar:
+            document = trust_document(settings_of(config), passphrase(), governing.now_ms, bar.to)
         write_file(to, document.text.encode())
         output.result({"file": str(to), "members": document.members, "blocks": document.blocks})
         output.note(f"An auditor verifies with it: kiteline verify FILE --trust {to}")

@@ -143,7 +143,16 @@ def test_an_exchange_is_anchored_and_its_evidence_holds_offline(
     clique.kiteline(CIVIL_AFFAIRS, "chain", "trust", "--to", str(trust))
     verdict = clique.kiteline(None, "verify", str(file), "--trust", str(trust))
     assert verdict["proven"]
-    assert {"anchor clique", "block clique"} <= {link["name"] for link in verdict["links"]}
+    assert {"anchor clique", "seals clique", "block clique"} <= {link["name"] for link in verdict["links"]}
+    # An auditor who knows no block rests on the validators' seals.
+    known = json.loads(trust.read_text(encoding="utf-8"))
+    (sets,) = known["validators"].values()
+    assert [set(one["accounts"]) for one in sets] == [set(Validators(clique).accounts())]
+    trust.write_text(json.dumps(known | {"blocks": []}), encoding="utf-8")
+    verdict = clique.kiteline(None, "verify", str(file), "--trust", str(trust))
+    assert verdict["proven"]
+    (block,) = [link for link in verdict["links"] if link["name"] == "block clique"]
+    assert "is sealed by validators" in block["says"]
     (header,) = re.findall(r"^header (\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     assert signer(base64.b64decode(header, validate=True)) in set(Validators(clique).accounts())
 
