@@ -3,24 +3,32 @@
 An endpoint that fails is passed over until all have failed; the one that answered last is asked first. Before its first
 answer counts, and again after each failure, an endpoint must show the configured chain id and, once contracts are
 known, the deployment's block and the contracts' code.
+
+An answer is of the request that it came for (JSON-RPC 2.0, section 5: the same id), whole, of a bounded size, and read in bounded time; whatever else
+comes is no answer.
 """
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
 from eth_hash.auto import keccak
-from web3 import HTTPProvider
-from web3.exceptions import Web3Exception
+from urllib3.exceptions import HTTPError
+from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint
 
 from node.chain.deployment import Deployment
 from node.chain.json_rpc import WITHOUT_TRANSACTIONS, Fault, hexadecimal, read_bytes, read_header, read_quantity
 from node.chain.network import Network
 from node.errors import ChainMismatch, ChainUnavailable
+
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
 
 
 class Endpoints:
@@ -29,16 +37,23 @@ class Endpoints:
     Args:
         network: what to reach.
         deployment: the contracts that every endpoint must have; None only while there are none.
+        monotonic: seconds from any beginning, that never step back.
     """
 
-    def __init__(self, network: Network, deployment: Deployment | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        deployment: Deployment | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         if deployment is not None and deployment.chain_id != network.chain_id:
             raise ChainMismatch(
                 f"the contracts are on chain {deployment.chain_id}, the network {network.name} is {network.chain_id}"
             )
         self._network = network
         self._deployment = deployment
-        self._endpoints = [_Endpoint(url, network.timeout_seconds) for url in network.endpoints]
+        self._endpoints = [_Endpoint(url, network.timeout_seconds, monotonic) for url in network.endpoints]
         self._preferred = 0
         self._lock = threading.Lock()
 
@@ -61,6 +76,11 @@ class Endpoints:
                 failure = cause
         if failure is not None and not reached:
             raise failure
+
+    def doubt(self) -> None:
+        """Believe no endpoint until it has shown once more which chain it serves."""
+        for endpoint in self._endpoints:
+            endpoint.verified = False
 
     def ask(self, method: str, *parameters: object) -> object:
         """The result of a call that has no business failing. Raises ChainUnavailable, ChainMismatch."""
@@ -128,32 +148,59 @@ class Endpoints:
 class _Endpoint:
     """One address. `name`: host and port, since an address may carry a password."""
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
+    def __init__(self, url: str, timeout_seconds: float, monotonic: Callable[[], float]) -> None:
         parts = urlsplit(url)
         self.name = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self.verified = False
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._monotonic = monotonic
         self._session = requests.Session()
-        self._provider = HTTPProvider(
-            url,
-            request_kwargs={"timeout": timeout_seconds},
-            session=self._session,
-            exception_retry_configuration=None,  # who asks decides when to ask again
-        )
+        self._session.headers["Content-Type"] = "application/json"
+        self._codec = JSONBaseProvider()
 
     def close(self) -> None:
         self._session.close()
 
     def call(self, method: str, parameters: tuple[object, ...]) -> object:
+        """The result, or the Fault. Who asks decides when to ask again. Raises ChainUnavailable."""
+        request = self._codec.encode_rpc_request(RPCEndpoint(method), list(parameters))
         try:
-            answer = self._provider.make_request(RPCEndpoint(method), list(parameters))
-        except (OSError, ValueError, Web3Exception) as cause:  # requests' own errors are OSErrors
+            answer: object = self._codec.decode_rpc_response(self._post(request))
+        # requests' own errors are OSErrors; an answer that is nested too deeply ends in RecursionError.
+        except (OSError, ValueError, RecursionError, HTTPError) as cause:
             raise ChainUnavailable(
                 f"{self.name} does not answer {method}: {type(cause).__name__}", endpoint=self.name
             ) from cause
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
             raise ChainUnavailable(f"{self.name} does not speak JSON-RPC", endpoint=self.name)
         error = answer.get("error")
+        # Whoever could not read a request answers it with an error and no id.
+        if answer.get("id") != json.loads(request)["id"] and (error is None or answer.get("id") is not None):
+            raise ChainUnavailable(f"{self.name} answers another request than {method}", endpoint=self.name)
         return answer.get("result") if error is None else _fault(error)
+
+    def _post(self, request: bytes) -> bytes:
+        """The body of the answer, read to its end.
+
+        The timeout holds for the connection and for each wait for bytes; the reading of the body ends by it as a whole, so that an endpoint
+        that sends a byte now and then keeps nobody for long.
+        """
+        deadline = self._monotonic() + self._timeout_seconds
+        # An endpoint is an address that the operator chose; it does not get to name another.
+        with self._session.post(
+            self._url, data=request, timeout=self._timeout_seconds, stream=True, allow_redirects=False
+        ) as response:
+            if response.status_code != requests.codes.ok:
+                raise requests.HTTPError(f"status {response.status_code}", response=response)
+            body = bytearray()
+            while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise ValueError("the answer is longer than any answer is")
+                if self._monotonic() > deadline:
+                    raise requests.Timeout("the answer did not end in time")
+        return bytes(body)
 
 
 def _result(endpoint: _Endpoint, method: str, *parameters: object) -> object:

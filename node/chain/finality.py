@@ -7,6 +7,7 @@ from typing import Protocol
 from node.chain.endpoints import Endpoints
 from node.chain.json_rpc import WITHOUT_TRANSACTIONS, Header, read_header
 from node.chain.network import FinalityRule, Network
+from node.errors import ChainUnavailable
 from node.model.chain import Block
 
 
@@ -51,4 +52,7 @@ def final_head(network: Network, endpoints: Endpoints) -> Header | None:
 
 def header_at(endpoints: Endpoints, number: int) -> Header | None:
     """The header of this number on the chain as it is now; None beyond its end."""
-    return read_header(endpoints.ask("eth_getBlockByNumber", hex(number), WITHOUT_TRANSACTIONS))
+    header = read_header(endpoints.ask("eth_getBlockByNumber", hex(number), WITHOUT_TRANSACTIONS))
+    if header is not None and header.number != number:
+        raise ChainUnavailable(f"an endpoint answered with block {header.number} where {number} was asked for")
+    return header

@@ -198,6 +198,10 @@ class Follower(IndexView):
                 return
             ancestor = self._ancestor(target)
             if ancestor != self._head:
+                # Before anything is taken back: an endpoint may have come to serve another chain without ever failing to answer.
+                self._endpoints.doubt()
+                if final_head(self._network, self._endpoints) != target:
+                    continue
                 self._take_back(ancestor)
             if self._read_to(target):
                 self._check_moving(target)

@@ -56,7 +56,7 @@ class Entry:
         call: what it does.
         account: address that signs, 20 bytes.
         signed: the transactions made for it, all with `nonce`, newest last; empty in a finished entry of long ago.
-        hashes: their hashes.
+        hashes: their hashes, after those of transactions under an earlier nonce that another transaction took.
         mined: the block and the hash that finished it.
     """
 
@@ -175,7 +175,11 @@ class JournalStore:
         with writing(self._environment) as transaction:
             transaction.delete(_place(entry), db=self._unfinished)
             lowest = max(chain_nonce, entry.nonce + 1)
-            return self._sign(transaction, entry.purpose, entry.call, entry.account, lowest, sign)
+            # The former hashes stay: should it show that one of them was mined after all, the thing is done.
+            renewed = self._sign(transaction, entry.purpose, entry.call, entry.account, lowest, sign)
+            renewed = replace(renewed, hashes=(*entry.hashes, *renewed.hashes))
+            transaction.put(entry.purpose.encode(), _write(renewed), db=self._entries)
+            return renewed
 
     def replace(self, entry: Entry, signed: bytes) -> Entry:
         """Add a signed transaction of the same nonce, that pays more, to an unfinished entry."""
@@ -197,8 +201,10 @@ class JournalStore:
             if not transaction.delete(_place(entry), db=self._unfinished):
                 return
             transaction.put(entry.purpose.encode(), _write(changed), db=self._entries)
-            floor = max(_number(transaction.get(entry.account, db=self._floors)), entry.nonce + 1)
-            transaction.put(entry.account, floor.to_bytes(NONCE_BYTES, "big"), db=self._floors)
+            # A hash from before a renewal had an earlier nonce: this one may never have been used, and must be if it was not.
+            if mined.transaction_hash not in entry.hashes[: -len(entry.signed)]:
+                floor = max(_number(transaction.get(entry.account, db=self._floors)), entry.nonce + 1)
+                transaction.put(entry.account, floor.to_bytes(NONCE_BYTES, "big"), db=self._floors)
             self._remember(transaction, entry.purpose)
 
     def reopen_above(self, number: int) -> int:

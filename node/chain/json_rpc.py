@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ from node.errors import ChainUnavailable
 
 HASH_BYTES = 32
 ADDRESS_BYTES = 20
+MAX_QUANTITY = 2**256 - 1  # a word of the EVM
+MAX_NUMBER = 2**63 - 1  # of a block, a second, a place in a block: what the stores keep
 WITHOUT_TRANSACTIONS = False  # second parameter of eth_getBlockBy…: hashes of transactions only
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,10 @@ def read_header(answer: object) -> Header | None:
         return None
     block = read_object(answer)
     return Header(
-        number=read_quantity(block.get("number")),
+        number=read_quantity(block.get("number"), MAX_NUMBER),
         hash=read_bytes(block.get("hash"), HASH_BYTES),
         parent_hash=read_bytes(block.get("parentHash"), HASH_BYTES),
-        time=read_quantity(block.get("timestamp")),
+        time=read_quantity(block.get("timestamp"), MAX_NUMBER),
     )
 
 
@@ -87,10 +91,10 @@ def read_log(answer: object) -> LogRecord:
         address=read_bytes(log.get("address"), ADDRESS_BYTES),
         topics=tuple(read_bytes(topic, HASH_BYTES) for topic in topics),
         data=read_bytes(log.get("data")),
-        block_number=read_quantity(log.get("blockNumber")),
+        block_number=read_quantity(log.get("blockNumber"), MAX_NUMBER),
         block_hash=read_bytes(log.get("blockHash"), HASH_BYTES),
         transaction_hash=read_bytes(log.get("transactionHash"), HASH_BYTES),
-        log_index=read_quantity(log.get("logIndex")),
+        log_index=read_quantity(log.get("logIndex"), MAX_NUMBER),
     )
 
 
@@ -105,9 +109,9 @@ def read_receipt(answer: object) -> Receipt | None:
     return Receipt(
         transaction_hash=read_bytes(receipt.get("transactionHash"), HASH_BYTES),
         succeeded=read_quantity(receipt.get("status")) == 1,
-        block_number=read_quantity(receipt.get("blockNumber")),
+        block_number=read_quantity(receipt.get("blockNumber"), MAX_NUMBER),
         block_hash=read_bytes(receipt.get("blockHash"), HASH_BYTES),
-        transaction_index=read_quantity(receipt.get("transactionIndex")),
+        transaction_index=read_quantity(receipt.get("transactionIndex"), MAX_NUMBER),
         contract=b"" if contract is None else read_bytes(contract, ADDRESS_BYTES),
         logs=tuple(read_logs(receipt.get("logs"))),
     )
@@ -120,14 +124,14 @@ def read_object(answer: object) -> dict[str, Any]:
     return answer
 
 
-def read_quantity(answer: object) -> int:
-    """A number, 0x and hexadecimal."""
-    if not isinstance(answer, str) or not answer.startswith("0x"):
+def read_quantity(answer: object, highest: int = MAX_QUANTITY) -> int:
+    """A number from 0 to `highest`, 0x and hexadecimal."""
+    if not isinstance(answer, str) or not _QUANTITY.fullmatch(answer):
         raise ChainUnavailable("an endpoint answered something else than a number")
-    try:
-        return int(answer, 16)
-    except ValueError as cause:
-        raise ChainUnavailable("an endpoint answered something else than a number") from cause
+    number = int(answer, 16)
+    if number > highest:
+        raise ChainUnavailable("an endpoint answered with a number that nothing can have")
+    return number
 
 
 def read_bytes(answer: object, size: int | None = None) -> bytes:

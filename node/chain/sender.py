@@ -44,6 +44,32 @@ REPLACEMENT_PERCENT = 125  # of the former fee; pools ask for 110
 ALREADY_THERE = ("already known", "already imported", "known transaction", "already exists", "alreadyintxpool")
 NO_FUNDS = ("insufficient funds", "upfront cost exceeds")
 NONCE_TAKEN = ("nonce too low", "nonce is too low", "invalid nonce", "old nonce")
+# What engines say of a transaction that none of them will ever take as it is. Anything else that a sending is answered with (a limit on
+# requests, a full pool, an internal error, a proxy's words) is about the endpoint: the transaction may be on its way all the same.
+REJECTED = (
+    *(
+        "intrinsic gas",
+        "gas limit",
+        "block base fee",
+        "gas price below",
+        "transaction underpriced",
+        "exceeds the configured cap",
+    ),
+    *(
+        "insufficient funds",
+        "upfront cost",
+        "account balance",
+        "signature",
+        "invalid sender",
+        "not authorized",
+        "chain id",
+        "chainid",
+    ),
+    *("replay-protected", "type not supported", "initcode", "oversized", "marked the transaction as invalid"),
+)
+NONCE_HELD = (
+    "replacement transaction underpriced",
+)  # another transaction waits under this nonce, maybe an older one of ours
 FAULT_EXECUTION_REVERTED = 3
 
 
@@ -80,6 +106,7 @@ class Sender:
         self._clock = clock
         self._stopping = threading.Event()
         self._wait = wait or self._stopping.wait
+        self._resend_ms = 0  # when `sweep` may send again
         self._deadline_ms = int(deadline_seconds * 1_000)
 
     @property
@@ -122,11 +149,18 @@ class Sender:
             self._broadcast(entry)
 
     def sweep(self) -> None:
-        """Finish what was mined while nobody waited for it. Raises ChainUnavailable."""
+        """Finish what was mined while nobody waited for it, and send again, now and then, what is in no block. Raises ChainUnavailable."""
+        is_lost = False
         for entry in self._journal.unfinished(self._address):
-            receipt = self._newest_receipt(entry.hashes)
+            receipt = self._found_receipt(entry.hashes)
             if receipt is not None:
                 self._finish(entry, receipt)
+            is_lost = is_lost or receipt is None
+        # The call that made it may have ended without knowing whether it was taken, and nobody may ever repeat that call.
+        now = self._clock()
+        if is_lost and now >= self._resend_ms:
+            self._resend_ms = now + int(RESEND_SECONDS * 1_000)
+            self.resume()
 
     def reorganised(self, ancestor: int) -> None:
         """Take note that blocks above `ancestor` are gone: what they held is sent again."""
@@ -135,7 +169,10 @@ class Sender:
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """What the chain says of a transaction; None if it is in no block. Raises ChainUnavailable."""
-        return read_receipt(self._endpoints.ask("eth_getTransactionReceipt", hexadecimal(transaction_hash)))
+        receipt = read_receipt(self._endpoints.ask("eth_getTransactionReceipt", hexadecimal(transaction_hash)))
+        if receipt is not None and receipt.transaction_hash != transaction_hash:
+            raise ChainUnavailable("an endpoint answered with the receipt of another transaction")
+        return receipt
 
     def _do(self, purpose: str, call: Call, *, again: bool) -> Mined:
         entry = self._journal.entry(purpose)
@@ -170,8 +207,10 @@ class Sender:
             fault = self._broadcast(entry)
             if fault is not None and _says(fault, NONCE_TAKEN):
                 return self._revive(entry)
+            if fault is not None and not _is_rejection(fault):
+                raise ChainUnavailable(f"the chain did not say whether it took it: {fault.message}", code=fault.code)
             if fault is not None:
-                # No endpoint took it, so it can never be mined, and its nonce is free again.
+                # No engine takes it, so it can never be mined, and its nonce is free again.
                 self._journal.discard(entry)
                 raise TransactionRefused(
                     f"{call.title} was not taken by the chain: {fault.message}", call=call.title, purpose=purpose
@@ -227,7 +266,7 @@ class Sender:
         resend = self._clock() + int(RESEND_SECONDS * 1_000)
         pause = FIRST_WAIT_SECONDS
         while True:
-            receipt = self._newest_receipt(entry.hashes)
+            receipt = self._found_receipt(entry.hashes)
             if receipt is not None:
                 self._finality.refresh()
                 mined = self._finish(entry, receipt)
@@ -253,8 +292,10 @@ class Sender:
         self._journal.finish(entry, mined, succeeded=receipt.succeeded)
         return mined
 
-    def _newest_receipt(self, hashes: Sequence[bytes]) -> Receipt | None:
-        return next((receipt for digest in reversed(hashes) if (receipt := self.receipt(digest)) is not None), None)
+    def _found_receipt(self, hashes: Sequence[bytes]) -> Receipt | None:
+        """The receipt of whichever of these did it; else of the newest that is in a block; else None."""
+        found = [receipt for digest in reversed(hashes) if (receipt := self.receipt(digest)) is not None]
+        return next((receipt for receipt in found if receipt.succeeded), found[0] if found else None)
 
     def _refusal(self, call: Call, mined: Mined) -> TransactionRefused:
         """The error for a transaction that a block refused: the call is made once more on that block to learn why."""
@@ -282,10 +323,10 @@ class Sender:
 
     def _revive(self, entry: Entry) -> Entry:
         """Bring an entry that is in no block before the chain again, in the way that its case needs."""
-        if self._newest_receipt(entry.hashes) is not None:
+        if self._found_receipt(entry.hashes) is not None:
             return entry
         if self._count("latest") > entry.nonce:
-            if self._newest_receipt(entry.hashes) is not None:
+            if self._found_receipt(entry.hashes) is not None:
                 return entry  # mined between the two questions
             # Another transaction of this account took the nonce for good, so ours can never be mined any more.
             entry = self._renew(entry)
@@ -300,6 +341,9 @@ class Sender:
         try:
             gas = self._rehearse(call)
         except TransactionRefused:
+            # Perhaps because it is done: an endpoint that is behind knew the count and not yet the receipt.
+            if self._found_receipt(entry.hashes) is not None:
+                return entry
             self._journal.discard(entry)
             raise
         fees = self._fees()
@@ -324,6 +368,10 @@ def _offered(signed: bytes) -> tuple[int, int]:
     """(tip, highest fee) of a signed EIP-1559 transaction: items 2 and 3 of the list after its type byte."""
     fields = rlp.decode(signed[1:])
     return int.from_bytes(fields[2], "big"), int.from_bytes(fields[3], "big")
+
+
+def _is_rejection(fault: Fault) -> bool:
+    return _says(fault, REJECTED) and not _says(fault, NONCE_HELD)
 
 
 def _says(fault: Fault, phrases: Sequence[str]) -> bool:

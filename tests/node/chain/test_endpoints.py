@@ -36,14 +36,16 @@ Answer = Callable[[dict[str, Any]], bytes]
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """An HTTP server that answers each request as told; gives its address."""
+def serving(answer: Answer, status: int = 200, location: str = "") -> Iterator[str]:
+    """An HTTP server that answers each request as told; gives its address. `location`: where it sends its callers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             body = answer(asked)
-            self.send_response(500 if body == b"broken" else 200)
+            self.send_response(500 if body == b"broken" else status)
+            if location:
+                self.send_header("Location", location)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -80,7 +82,7 @@ def as_chain_seven(result: object) -> Answer:
     ).encode()
 
 
-@pytest.mark.parametrize("body", [b"broken", b"", b"no json", b"[]", b"{}", b"\xff\xfe", b'"text"'])
+@pytest.mark.parametrize("body", [b"broken", b"", b"no json", b"[]", b"{}", b"\xff\xfe", b'"text"', b"[" * 100_000])
 def test_an_endpoint_that_speaks_no_json_rpc_is_unavailable(body: bytes) -> None:
     with serving(lambda _: body) as url:
         endpoints = Endpoints(network(url))
@@ -88,6 +90,91 @@ def test_an_endpoint_that_speaks_no_json_rpc_is_unavailable(body: bytes) -> None
             endpoints.ask("eth_blockNumber")
         assert "secret" not in str(refusal.value)
         endpoints.close()
+
+
+def test_an_answer_to_another_request_is_none() -> None:
+    """As a proxy or a cache that mixes them up gives it."""
+
+    def late(asked: dict[str, Any]) -> bytes:
+        return as_chain_seven("0x10")({**asked, "id": asked["id"] - (asked["method"] != "eth_chainId")})
+
+    with serving(late) as url:
+        endpoints = Endpoints(network(url))
+        with pytest.raises(ChainUnavailable, match="answers another request"):
+            endpoints.ask("eth_blockNumber")
+        endpoints.close()
+
+
+def test_an_error_without_an_id_is_a_fault() -> None:
+    """The engine could not read the request, so it does not know its id."""
+
+    def unread(asked: dict[str, Any]) -> bytes:
+        if asked["method"] == "eth_chainId":
+            return as_chain_seven(None)(asked)
+        return b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"parse error"}}'
+
+    with serving(unread) as url:
+        endpoints = Endpoints(network(url))
+        assert endpoints.attempt("eth_blockNumber") == Fault(-32700, "parse error")
+        endpoints.close()
+
+
+def test_an_endpoint_cannot_send_a_node_elsewhere() -> None:
+    asked: list[str] = []
+
+    def answer(request: dict[str, Any]) -> bytes:
+        asked.append(request["method"])
+        return as_chain_seven("0x10")(request)
+
+    with serving(answer) as elsewhere, serving(lambda _: b"", status=307, location=elsewhere) as url:
+        endpoints = Endpoints(network(url))
+        with pytest.raises(ChainUnavailable, match="HTTPError"):
+            endpoints.ask("eth_blockNumber")
+        endpoints.close()
+    assert asked == []
+
+
+def test_an_answer_that_does_not_end_in_time_is_given_up() -> None:
+    """Each wait for bytes is short, and there are ever more of them."""
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += 1.5  # the timeout is 2 seconds: the first look after the beginning is in time, the second is not
+        return now[0]
+
+    long = as_chain_seven("0x" + "00" * 2_000_000)
+    with serving(long) as url:
+        endpoints = Endpoints(network(url), monotonic=monotonic)
+        with pytest.raises(ChainUnavailable, match="Timeout"):
+            endpoints.ask("eth_getCode")
+        endpoints.close()
+
+
+def test_an_answer_without_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.chain.endpoints.MAX_ANSWER_BYTES", 1_000)
+    with serving(as_chain_seven("0x" + "00" * 1_000)) as url:
+        endpoints = Endpoints(network(url))
+        with pytest.raises(ChainUnavailable, match="does not answer eth_getCode"):
+            endpoints.ask("eth_getCode")
+        endpoints.close()
+
+
+@pytest.mark.parametrize("answer", ["0x", "0x1_0", "0x 1", "0x-1", "0x1\n", "0x" + "f" * 65, "1", 1, None, "0X1"])
+def test_a_number_has_one_spelling_and_fits_a_word(answer: object) -> None:
+    with pytest.raises(ChainUnavailable):
+        read_quantity(answer)
+
+
+def test_no_block_has_a_number_that_the_index_cannot_keep() -> None:
+    header = {
+        "number": "0x8000000000000000",
+        "hash": "0x" + "00" * 32,
+        "parentHash": "0x" + "00" * 32,
+        "timestamp": "0x1",
+    }
+    with pytest.raises(ChainUnavailable):
+        read_header(header)
+    assert read_header({**header, "number": "0x7fffffffffffffff"}) is not None
 
 
 def test_a_silent_endpoint_is_passed_over_and_the_next_one_stays_preferred() -> None:

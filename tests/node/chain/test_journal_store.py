@@ -153,6 +153,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.finished: dict[str, tuple[Entry, int, bool]] = {}
         self.used: list[Entry] = []
         self.block = 0
+        self.newest_refusal = 0  # its block, also where the same purpose was begun again since
 
     @initialize()
     def create(self) -> None:
@@ -180,12 +181,13 @@ class JournalMachine(RuleBasedStateMachine):
         del self.pending[entry.purpose]
         self.used.append(entry)
         self.finished[entry.purpose] = (entry, self.block, succeeded)
+        if not succeeded:
+            self.newest_refusal = self.block
 
     @rule(depth=st.integers(0, 4))
     def lose_blocks(self, depth: int) -> None:
         """As deep as below the newest refusal: whoever wanted a refused one was told so, and it is never sent again."""
-        refused = [block for _, block, succeeded in self.finished.values() if not succeeded]
-        self.block = max(self.block - depth, *refused, 0)
+        self.block = max(self.block - depth, self.newest_refusal, 0)
         gone = {
             purpose: entry
             for purpose, (entry, block, succeeded) in self.finished.items()

@@ -377,6 +377,19 @@ def test_no_two_unfinished_entries_share_a_nonce_and_a_gap_is_filled(tmp_path: P
     journal.close()
 
 
+def test_a_former_nonce_that_did_it_after_all_leaves_the_newer_one_free(tmp_path: Path) -> None:
+    journal = JournalStore.create(tmp_path / "journal", b"one")
+    call, account = Call(bytes(20), b"data", "call"), b"\1" * 20
+    entry = journal.begin("p", call, account, 5, lambda nonce: bytes([nonce]))
+    renewed = journal.renew(entry, 6, lambda nonce: bytes([nonce]))
+    assert (renewed.nonce, renewed.hashes[:-1]) == (6, entry.hashes)
+    assert journal.entry("p") == renewed
+    journal.finish(renewed, Mined(entry.hashes[0], Block(9, b"\3" * 32, 1)), succeeded=True)
+    assert journal.pending() == 0
+    assert journal.begin("q", call, account, 6, lambda nonce: bytes([nonce])).nonce == 6
+    journal.close()
+
+
 def test_transactions_finished_long_ago_are_dropped_and_their_result_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
