@@ -442,6 +442,40 @@ class ChainProgramFailed(NodeError):
     remedy = "Read what the process printed, in the message or in the file that it names, and run the command again."
 
 
+class NetworkNotRunning(NodeError):
+    """No `kiteline chain up` holds the state directory, or it is only starting or ending."""
+
+    reason = "NETWORK_NOT_RUNNING"
+    seen_by = "operator"
+    remedy = (
+        "Start the network with `kiteline chain up` on that directory, and wait until it has printed its processes."
+    )
+
+
+class NetworkHeld(NodeError):
+    """Another command runs the network of the state directory, or is changing its validators."""
+
+    reason = "NETWORK_HELD"
+    seen_by = "operator"
+    remedy = "Wait for the other command, or end the network with `kiteline chain down`."
+
+
+class ValidatorUnknown(NodeError):
+    """The network of the state directory has no validator of that number."""
+
+    reason = "VALIDATOR_UNKNOWN"
+    seen_by = "operator"
+    remedy = "`kiteline chain status --state` lists the validators with their numbers."
+
+
+class ValidatorsTooFew(NodeError):
+    """So few validators run, or would be left, that the network could make no blocks. Nothing was changed."""
+
+    reason = "VALIDATORS_TOO_FEW"
+    seen_by = "operator"
+    remedy = "Bring those back that are down with `kiteline chain restart-validator`, then run the command again."
+
+
 class InternalError(NodeError):
     """A defect of the node. The log and the store are as they were before the call."""
 

@@ -62,6 +62,13 @@ class Section:
             raise self.wrong(key, "must be a list of texts")
         return tuple(value)
 
+    def texts_and_truths(self, key: str) -> tuple[str | bool, ...]:
+        """A list of strings, true and false, as a call's parameters have them; there may be none."""
+        value = self._take(key)
+        if not isinstance(value, list) or not all(isinstance(item, str | bool) for item in value):
+            raise self.wrong(key, "must be a list of texts, true and false")
+        return tuple(value)
+
     def hexadecimal(self, key: str, size: int) -> bytes:
         """0x and `size` bytes in hexadecimal."""
         value = self.text(key)
@@ -80,6 +87,10 @@ class Section:
     def has(self, key: str) -> bool:
         """Whether the key is there and was not taken yet."""
         return key in self._values
+
+    def is_table(self, key: str) -> bool:
+        """Whether the key is there as a table, where it may be something else."""
+        return isinstance(self._values.get(key), dict)
 
     def ignore(self, key: str) -> None:
         """Leave a key to other readers of the same file."""

@@ -1,4 +1,4 @@
-"""`kiteline chain`: run a chain, deploy the contracts, look, anchor now; membership is in `governing`."""
+"""`kiteline chain`: run a chain, deploy the contracts, look, anchor now; membership is in `governing`, validators are in `steering`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kiteline.exchange.v1 import department_pb2 as pb
-from node.cli import governing
+from node.cli import governing, steering
 from node.cli.connection import connected
 from node.cli.output import Exit, pairs, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
@@ -18,6 +18,10 @@ app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, deplo
 
 
 app.command(epilog="Example: kiteline chain up --network clique --validators 4 --state chain")(up)
+app.command(epilog=steering.down_epilog)(steering.down)
+app.command("add-validator", epilog=steering.add_epilog)(steering.add_validator)
+app.command("remove-validator", epilog=steering.remove_epilog)(steering.remove_validator)
+app.command("restart-validator", epilog=steering.restart_epilog)(steering.restart_validator)
 
 
 @app.command(epilog="Example: kiteline chain deploy --founder civil/admission.json --config civil/kiteline.toml")
@@ -44,8 +48,22 @@ app.command("approve", epilog=governing.approve_epilog)(governing.approve)
 
 
 @app.command(epilog="Example: kiteline chain status --json")
-def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
-    """Show how the node sees the chain. Ends with 3 while no endpoint of the chain answers."""
+def status(
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Show the processes of the `kiteline chain up` of this state directory; no node is asked.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Show how the node sees the chain, or how a network of this machine is. Ends with 3 while none answers, or no blocks are made."""
+    if state is not None:
+        with reporting(as_json=as_json) as output:
+            steering.processes(output, state)
+        return
     with reporting(as_json=as_json) as output, connected(config) as client:
         answer = client.department.GetStatus(pb.GetStatusRequest())
         document = {

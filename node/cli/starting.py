@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from node.engine.running import RunningNetwork
 
 NETWORKS = Path(__file__).resolve().parent.parent.parent / "network_configs"
-NODE_FILE = "node-network.toml"
 LAST_PORT = 65_535
 
 
@@ -42,21 +42,28 @@ def up(
     as_json: JSONOption = False,
 ) -> None:
     """Run a network on this machine until interrupted, with its state on disk. Its engine is built first where it is not installed."""
-    with reporting(as_json=as_json) as output:
+    with reporting(as_json=as_json) as output, ExitStack() as holding:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupted)
         # web3 takes a second to import.
         from node.chain.network import load_network  # noqa: PLC0415
-        from node.engine.description import load_engine, node_file  # noqa: PLC0415
+        from node.engine.control import Control, running_in  # noqa: PLC0415
+        from node.engine.description import NODE_FILE, load_engine, node_file  # noqa: PLC0415
+        from node.engine.founding import Ports, numbers  # noqa: PLC0415
+        from node.engine.owning import Owner  # noqa: PLC0415
         from node.engine.plans import count_processes, plan_process  # noqa: PLC0415
         from node.engine.running import RunningNetwork  # noqa: PLC0415
 
-        file = _network_file(network)
+        file = _network_file(network).resolve()
         engine, rules = load_engine(file), load_network(file)
         count = count_processes(engine, state, validators)
         secret = _secret() if engine.validators else ""
         state = _made(state)
-        _check_ports([*range(port, port + count), *range(peer_port, peer_port + (count if engine.validators else 0))])
+        holding.enter_context(running_in(state))
+        places = [number - 1 for number in numbers(state) or range(1, count + 1)]
+        _check_ports(
+            [first + place for first in ([port, peer_port] if engine.validators else [port]) for place in places]
+        )
         program = _program(output, engine)
         if engine.validators:
             plans = _validators(output, engine, program, state, count, secret, port, peer_port)
@@ -71,11 +78,25 @@ def up(
                 with output.progress("processes make blocks", count) as bar:
                     running.wait_until_ready(bar.to, least_height=count)
             write_file(state / NODE_FILE, node_file(file, [plan.endpoint for plan in plans]).encode())
-            _show(output, rules.name, state, running)
+            owner = Owner(
+                running,
+                network=rules.name,
+                file=file,
+                engine=engine,
+                program=program,
+                state=state,
+                passphrase=secret,
+                ports=Ports(port, peer_port),
+                say=output.note,
+            )
             try:
-                running.wait(
-                    lambda one: output.note(f"{one.plan.name} ended with code {one.code}; {one.left} go on without it")
-                )
+                with Control(state, running.call, owner.handle):
+                    _show(output, rules.name, state, running)
+                    running.wait(
+                        lambda one: output.note(
+                            f"{one.plan.name} ended with code {one.code}; {one.left} go on without it"
+                        )
+                    )
             except KeyboardInterrupt:
                 output.note("stopping")
 
@@ -161,6 +182,8 @@ def _validators(
 
 
 def _show(output: Output, name: str, state: Path, running: RunningNetwork) -> None:
+    from node.engine.description import NODE_FILE  # noqa: PLC0415 - likewise
+
     processes = running.processes
     document = {
         "network": name,

@@ -4,20 +4,22 @@
     program = "node_modules/…/anvil"    # below the installation; a bare name is looked for on PATH as well
     arguments = ["--port", "{port}"]
     validators = 4                      # absent: one process, which needs no keys
-    founding_files = ["genesis.json"]   # beside the network file; ${chain_id} and the like are filled in for each validator, once
-    files = ["engine.toml"]             # likewise, anew at each start
+    sealing_key = "account"             # or "node-key": what a validator signs blocks with, and is known by as {account}
+    files = ["genesis.json"]            # beside the network file; ${chain_id} and the like are filled in for each validator
     prepare = ["init", "{home}/genesis.json"]    # run once for each validator, after its keys and files are made
     settle = ["attach", "{home}/ipc"]   # run once for each validator at every start, when all of them answer
+    block_seconds = 1                   # a block comes at least so often, with transactions or without; absent: with transactions only
     [engine.version]                    # what a program that was found must print to be used
     arguments = ["version"]
     says = "Version: 1.2.3"
     [engine.go]                         # the Go package to build it from, where it is not found
     package = "example.org/engine@v1.2.3"
     flags = []
+    [engine.votes]                      # how the validators are changed while the network runs: node.engine.votes
 
 Placeholders of arguments: `{port}`, `{chain_id}`, `{home}` (the process's directory), `{state}` (a file in it, for an engine that keeps
 everything in one); with validators also `{peer_port}`, `{account}`, and `{password_file}` and `{node_key_file}`, which can be read once.
-Those of files are `FILE_NAMES`, and for those of the founding `${start_time}` as well: the Unix time, s, before which no block should be made.
+Those of files are `FILE_NAMES`.
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ import tomli_w
 
 from node.chain.network import MAX_CHAIN_ID
 from node.chain.toml_section import Section, read_document
+from node.engine.placeholders import check_placeholders
+from node.engine.votes import Votes, read_votes
 from node.errors import ConfigurationInvalid
 
+NODE_FILE = "node-network.toml"  # in a state directory: from `node_file`
+MAX_BLOCK_SECONDS = 3_600
 MAX_VALIDATORS = 16  # of one machine; each takes some hundred megabytes
 PLAIN_NAMES = frozenset({"port", "chain_id", "home", "state"})
 VALIDATOR_NAMES = PLAIN_NAMES | {"peer_port", "account", "password_file", "node_key_file"}
-FILE_NAMES = frozenset({"chain_id", "peer_port", "peers", "validator_accounts"})
-FOUNDING_NAMES = FILE_NAMES | {"start_time"}
+FILE_NAMES = frozenset({"bft_extra_data", "chain_id", "peer_port", "peers", "start_time", "validator_accounts"})
+ACCOUNT_SEALS, NODE_KEY_SEALS = "account", "node-key"
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,12 @@ class EngineDescription:
     Attributes:
         folder: where the network file and its templates lie.
         validators: how many are started unless the operator says otherwise; 0 for one process without keys.
-        founding_files: names of the templates that are filled in once, before `prepare`.
-        files: of those that are filled in at each start.
+        files: names of the templates.
         prepare: arguments of a run before the first start; empty for none.
         settle: arguments of a run after every start, beside the running process and before there have to be blocks; empty for none.
+        block_seconds: longest time between two blocks, s; 0 where blocks come with transactions only.
+        node_key_seals: whether a validator signs blocks with the key of its connections to peers, and has no other.
+        votes: how validators are added and removed; None where that is not done by votes.
     """
 
     folder: Path
@@ -75,12 +83,14 @@ class EngineDescription:
     program: str
     arguments: tuple[str, ...]
     validators: int = 0
-    founding_files: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
     settle: tuple[str, ...] = ()
     version: VersionCheck | None = None
     go: GoPackage | None = None
+    block_seconds: int = 0
+    votes: Votes | None = None
+    node_key_seals: bool = False
 
 
 def load_engine(path: Path) -> EngineDescription:
@@ -98,10 +108,16 @@ def load_engine(path: Path) -> EngineDescription:
     without_secrets = names - {"password_file", "node_key_file"}
     prepare = _arguments(section, "prepare", without_secrets) if validators and section.has("prepare") else ()
     settle = _arguments(section, "settle", without_secrets) if validators and section.has("settle") else ()
-    founding_files = _files(section, "founding_files", path.parent) if validators else ()
-    files = _files(section, "files", path.parent) if validators else ()
+    files = _files(section, path.parent) if validators and section.has("files") else ()
     version = _version(section.section("version")) if section.has("version") else None
     go = _go(section.section("go")) if section.has("go") else None
+    block_seconds = section.number("block_seconds", 1, MAX_BLOCK_SECONDS, default=0)
+    sealing = (
+        section.text("sealing_key", frozenset({ACCOUNT_SEALS, NODE_KEY_SEALS}))
+        if section.has("sealing_key")
+        else ACCOUNT_SEALS
+    )
+    votes = read_votes(section.section("votes"), without_secrets) if validators and section.has("votes") else None
     section.finish()
     return EngineDescription(
         path.parent,
@@ -109,12 +125,14 @@ def load_engine(path: Path) -> EngineDescription:
         program,
         arguments,
         validators,
-        founding_files,
         files,
         prepare,
         settle,
         version=version,
         go=go,
+        block_seconds=block_seconds,
+        votes=votes,
+        node_key_seals=sealing == NODE_KEY_SEALS,
     )
 
 
@@ -142,26 +160,15 @@ def fill_file(template: Path, values: Mapping[str, str]) -> str:
 
 def _arguments(section: Section, key: str, names: frozenset[str]) -> tuple[str, ...]:
     words = section.words(key)
-    for word in words:
-        try:
-            fields = [parts[1:] for parts in string.Formatter().parse(word) if parts[1] is not None]
-        except ValueError as cause:
-            raise section.wrong(key, f"has an ill-formed placeholder in {word!r}") from cause
-        if any(spec or conversion for _, spec, conversion in fields):
-            raise section.wrong(key, f"has an ill-formed placeholder in {word!r}")
-        unknown = [name for name, _, _ in fields if name not in names]
-        if unknown:
-            raise section.wrong(
-                key, f"has the unknown placeholder {{{unknown[0]}}}; known are {', '.join(sorted(names))}"
-            )
+    check_placeholders(section, key, words, names)
     return words
 
 
-def _files(section: Section, key: str, folder: Path) -> tuple[str, ...]:
-    names = section.texts(key) if section.has(key) else ()
+def _files(section: Section, folder: Path) -> tuple[str, ...]:
+    names = section.texts("files")
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise section.wrong(key, f"must name files beside the network file, not {name!r}")
+            raise section.wrong("files", f"must name files beside the network file, not {name!r}")
     return names
 
 

@@ -18,6 +18,7 @@ from node.engine.founding import (
     founded,
     open_validators,
     public_values,
+    read_founders,
     secret_values,
     write_files,
 )
@@ -35,6 +36,7 @@ class Plan:
         port: of its JSON-RPC.
         log: where what it prints goes; None for our own standard error.
         secrets: opens its secrets for it: what stands for their placeholders, and the descriptors that it inherits for them.
+        number: the validator's; 0 for a process without validators.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Plan:
     port: int
     log: Path | None
     secrets: Callable[[], AbstractContextManager[tuple[dict[str, str], list[int]]]]
+    number: int = 0
 
     @property
     def endpoint(self) -> str:
@@ -110,8 +113,8 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
     """
     if not founded(state):
         found(engine, program, state, count, passphrase, random=random, clock=clock, made=made)
-    validators = open_validators(state / HOMES, passphrase, ports)
-    write_files(engine, validators)
+    validators = open_validators(engine, state / HOMES, passphrase, ports)
+    write_files(engine, validators, read_founders(state / HOMES))
     return [
         Plan(
             f"validator {validator.number}",
@@ -120,6 +123,7 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
             validator.rpc_port,
             validator.home / LOG,
             partial(secret_values, validator, passphrase),
+            validator.number,
         )
         for validator in validators
     ]

@@ -36,8 +36,14 @@ class Ended:
     left: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Process:
+    plan: Plan
+    child: subprocess.Popen[bytes]
+
+
 class RunningNetwork:
-    """Processes of one network; a context manager that leaves none of them.
+    """Processes of one network; a context manager that leaves none of them. For the main thread, but for `call`.
 
     Args:
         program: what runs.
@@ -49,18 +55,18 @@ class RunningNetwork:
         self._program = program
         self._plans = list(plans)
         self._network = network
-        self._children: list[tuple[Plan, subprocess.Popen[bytes]]] = []
-        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._running: list[_Process] = []
+        self._events: queue.SimpleQueue[_Process | Callable[[], None]] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         try:
             for plan in self._plans:
-                self._children.append((plan, self._start(plan)))
+                self._running.append(_Process(plan, self._start(plan)))
         except BaseException:
             self.stop()
             raise
-        for place, (_, child) in enumerate(self._children):
-            threading.Thread(target=self._watch, args=(place, child), daemon=True, name=f"watch-{child.pid}").start()
+        for process in self._running:
+            self._watch(process)
         return self
 
     def __exit__(
@@ -70,12 +76,36 @@ class RunningNetwork:
 
     def stop(self) -> None:
         """End every process; those that do not end in time are killed."""
-        stop([child for _, child in self._children])
+        stop([process.child for process in self._running])
 
     @property
     def processes(self) -> list[tuple[Plan, int]]:
-        """Each process's plan and id."""
-        return [(plan, child.pid) for plan, child in self._children]
+        """Each process's plan and id, of those too that ended by themselves."""
+        return [(process.plan, process.child.pid) for process in self._running]
+
+    @property
+    def alive(self) -> set[int]:
+        """The ids of the processes that run."""
+        return {process.child.pid for process in self._running if process.child.poll() is None}
+
+    def call(self, event: Callable[[], None]) -> None:
+        """Have something done by the thread that waits: the kernel binds a process to the thread that starts it. Any thread may ask."""
+        self._events.put(event)
+
+    def start(self, plan: Plan) -> int:
+        """Start one more process, or one again that is stopped first if it runs. Gives its id. Raises ChainProgramUnavailable."""
+        self.end(plan.number)
+        process = _Process(plan, self._start(plan))
+        self._running = sorted([*self._running, process], key=lambda one: one.plan.number)
+        self._watch(process)
+        return process.child.pid
+
+    def end(self, number: int) -> None:
+        """End a validator's process and forget it, if there is one."""
+        for process in self._running:
+            if process.plan.number == number:
+                stop([process.child])
+        self._running = [process for process in self._running if process.plan.number != number]
 
     def wait_until_ready(
         self, ready: Callable[[int], None] = lambda _: None, *, least_height: int = 0, seconds: float = READY_SECONDS
@@ -92,15 +122,15 @@ class RunningNetwork:
             ChainMismatch: the state directory belongs to another chain.
         """
         deadline = time.monotonic() + seconds
-        waiting = [plan for plan, _ in self._children]
+        waiting = [process.plan for process in self._running]
         while True:
             waiting = [plan for plan in waiting if not self._is_ready(plan, least_height)]
-            ready(len(self._children) - len(waiting))
+            ready(len(self._running) - len(waiting))
             if not waiting:
                 return
-            for plan, child in self._children:
-                if child.poll() is not None:
-                    raise self._failed(plan, child.returncode)
+            for process in self._running:
+                if process.child.poll() is not None:
+                    raise self._failed(process.plan, process.child.returncode)
             if time.monotonic() > deadline:
                 raise ChainProgramFailed(
                     f"{waiting[0].name} was not ready within {seconds:.0f} s{_printed(waiting[0])}",
@@ -110,7 +140,8 @@ class RunningNetwork:
 
     def settle(self, arguments: Sequence[str]) -> None:
         """Run the program once more beside each process, with the process's own values, to its end. Raises ChainProgramFailed."""
-        for plan, _ in self._children:
+        for process in self._running:
+            plan = process.plan
             if not arguments or plan.log is None:
                 continue
             code = run([str(self._program), *fill(arguments, plan.values)], plan.log)
@@ -120,19 +151,24 @@ class RunningNetwork:
                 )
 
     def wait(self, ended: Callable[[Ended], None]) -> None:
-        """Wait until no process is left; `ended` is told of each that ends by itself while others go on.
+        """Do what `call` was given until no process is left; `ended` is told of each that ends by itself while others go on.
 
         Raises:
             ChainProgramFailed: the last one ended otherwise than by being asked to.
         """
-        left = len(self._children)
+        left = list(self._running)
         while left:
-            plan, child = self._children[self._ended.get()]
-            left -= 1
-            if left:
-                ended(Ended(plan, child.returncode, left))
-            elif child.returncode not in _ENDED_WELL:
-                raise self._failed(plan, child.returncode)
+            event = self._events.get()
+            if not isinstance(event, _Process):
+                before = self._running
+                event()
+                left = [process for process in self._running if process in left or process not in before]
+            elif event in left:
+                left.remove(event)
+                if left:
+                    ended(Ended(event.plan, event.child.returncode, len(left)))
+                elif event.child.returncode not in _ENDED_WELL:
+                    raise self._failed(event.plan, event.child.returncode)
 
     def _start(self, plan: Plan) -> subprocess.Popen[bytes]:
         try:
@@ -146,9 +182,12 @@ class RunningNetwork:
         except OSError as cause:
             raise ChainProgramUnavailable(f"{self._program} cannot be run: {cause.strerror}") from cause
 
-    def _watch(self, place: int, child: subprocess.Popen[bytes]) -> None:
-        child.wait()
-        self._ended.put(place)
+    def _watch(self, process: _Process) -> None:
+        def wait() -> None:
+            process.child.wait()
+            self._events.put(process)
+
+        threading.Thread(target=wait, daemon=True, name=f"watch-{process.child.pid}").start()
 
     def _is_ready(self, plan: Plan, least_height: int) -> bool:
         endpoints = Endpoints(replace(self._network, endpoints=(plan.endpoint,)))

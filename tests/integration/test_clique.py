@@ -9,6 +9,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -157,6 +158,52 @@ def test_an_exchange_is_anchored_and_its_evidence_holds_offline(
     assert signer(base64.b64decode(header, validate=True)) in set(Validators(clique).accounts())
 
 
+def test_a_fifth_validator_is_voted_in_and_out_again_while_an_anchor_goes_through(
+    clique: LocalConsortium, network: Network, endpoints: Endpoints, people: tuple[str, list[str]]
+) -> None:
+    state = ["--state", str(clique.directory / "chain")]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        anchor = pool.submit(clique.kiteline, CIVIL_AFFAIRS, "chain", "anchor")
+        added = clique.kiteline(None, "chain", "add-validator", *state)
+        during = anchor.result()
+    assert (added["number"], added["validators"]) == (VALIDATORS + 1, VALIDATORS + 1)
+    assert read_object(endpoints.ask("eth_getTransactionReceipt", f"0x{during['transaction'].removeprefix('0x')}"))
+    joined, account = height(endpoints), added["account"].removeprefix("0x")
+    sealed = range(joined, joined + 4 * added["validators"])
+    wait_until(lambda: height(endpoints) >= sealed[-1] + network.depth)
+    headers = {number: header_at(endpoints, number) for number in sealed}
+    assert account in {
+        signer(raw_header(network, endpoints, number, header.hash)) for number, header in headers.items() if header
+    }
+    status = clique.kiteline(None, "chain", "status", *state)
+    assert status["makes_blocks"]
+    assert [(one["number"], one["alive"], one["peers"]) for one in status["processes"]] == [
+        (number, True, VALIDATORS) for number in range(1, VALIDATORS + 2)
+    ]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        anchor = pool.submit(clique.kiteline, CIVIL_AFFAIRS, "chain", "anchor")
+        removed = clique.kiteline(None, "chain", "remove-validator", str(added["number"]), *state)
+        anchor.result()
+    assert removed["validators"] == VALIDATORS
+    assert not Path(f"/proc/{added['pid']}").exists()
+    before = height(endpoints)
+    wait_until(lambda: height(endpoints) >= before + VALIDATORS)
+
+
+def test_a_validator_that_was_killed_is_brought_back(clique: LocalConsortium) -> None:
+    state = ["--state", str(clique.directory / "chain")]
+    victim = clique.chain_processes[VALIDATORS - 1]
+    os.kill(victim["pid"], signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{victim['pid']}").exists())
+    down = clique.kiteline(None, "chain", "status", *state)
+    assert [one["alive"] for one in down["processes"]] == [True] * (VALIDATORS - 1) + [False]
+    started = clique.kiteline(None, "chain", "restart-validator", str(VALIDATORS), *state)
+    assert started["pid"] != victim["pid"]
+    status = clique.kiteline(None, "chain", "status", *state)
+    assert all(one["alive"] and one["block"] is not None for one in status["processes"])
+
+
 def test_the_exchange_goes_on_without_one_validator(
     clique: LocalConsortium, endpoints: Endpoints, people: tuple[str, list[str]], tmp_path: Path
 ) -> None:
@@ -190,6 +237,9 @@ def test_a_network_ends_with_its_command_and_goes_on_where_it_stopped(clique: Lo
             assert len(processes) == 2
             with closing(Endpoints(load_network(Path(document["network_file"])))) as endpoints:
                 heights.append(height(endpoints))
+            if start == 0:
+                assert clique.kiteline(None, "chain", "down", "--state", str(state))["pid"] == child.pid
+                assert not child.running
         finally:
             code = child.stop()
         assert code == 0, child.log_end()

@@ -40,6 +40,7 @@ def test_the_exit_codes_are_those_of_the_documents() -> None:
     assert {reason for reason, code in codes.items() if code is Exit.UNAVAILABLE} == {
         "CHAIN_UNAVAILABLE",
         "CHAIN_PROGRAM_FAILED",
+        "NETWORK_NOT_RUNNING",
         "NODE_UNAVAILABLE",
         "PEER_UNAVAILABLE",
     }

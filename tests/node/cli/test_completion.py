@@ -46,7 +46,7 @@ def test_a_script_is_printed_for_the_shell(shell: str) -> None:
     ("typed", "offered"),
     [
         ("kiteline cha", {"chain"}),
-        ("kiteline chain a", {"admit", "approve", "anchor"}),
+        ("kiteline chain a", {"add-validator", "admit", "approve", "anchor"}),
         ("kiteline fetch --j", {"--json"}),
         ("kiteline e", {"engines", "explain", "export", "evidence"}),
     ],

@@ -18,7 +18,17 @@ from crypto.errors import KeyInvalid
 from node.chain.account import read_account
 from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
 from node.engine.description import EngineDescription
-from node.engine.founding import ACCOUNT, HOMES, NODE_KEY, SECONDS_TO_MEET, Ports, founded, one_line, open_validators
+from node.engine.founding import (
+    ACCOUNT,
+    HOMES,
+    NODE_KEY,
+    SECONDS_TO_MEET,
+    Ports,
+    bft_extra_data,
+    founded,
+    one_line,
+    open_validators,
+)
 from node.engine.plans import Plan, count_processes, plan_process, plan_validators
 from node.engine.running import Ended, RunningNetwork
 from node.errors import ChainProgramFailed, ChainProgramUnavailable, ConfigurationInvalid
@@ -47,14 +57,16 @@ def engine(folder: Path, *arguments: str, validators: int = 2) -> EngineDescript
     """An engine that is a Python program, with a template of everything."""
     text = "${chain_id} ${peer_port} ${validator_accounts} ${peers}"
     (folder / "all.txt").write_text(text, encoding="ascii")
-    (folder / "once.txt").write_text("${start_time} ${peer_port}", encoding="ascii")
-    return EngineDescription(folder, 7, PYTHON.name, arguments, validators, ("once.txt",), ("all.txt",))
+    (folder / "genesis.txt").write_text("${start_time}", encoding="ascii")
+    return EngineDescription(folder, 7, PYTHON.name, arguments, validators, ("all.txt", "genesis.txt"))
 
 
-def plans(description: EngineDescription, state: Path, count: int = 2, secret: str = SECRET) -> list[Plan]:
+def plans(
+    description: EngineDescription, state: Path, count: int = 2, secret: str = SECRET, now: float = 1_000.0
+) -> list[Plan]:
     """The validators of a state directory."""
     return plan_validators(
-        description, PYTHON, state, count, secret, Ports(8_000, 9_000), random=os.urandom, clock=lambda: 1_000.0
+        description, PYTHON, state, count, secret, Ports(8_000, 9_000), random=os.urandom, clock=lambda: now
     )
 
 
@@ -68,8 +80,9 @@ def state(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_every_validator_knows_all_accounts_in_order_and_the_others_as_peers(tmp_path: Path, state: Path) -> None:
-    plans(engine(tmp_path), state, 3)
-    validators = open_validators(state / HOMES, SECRET, Ports(8_000, 9_000))
+    description = engine(tmp_path)
+    plans(description, state, 3)
+    validators = open_validators(description, state / HOMES, SECRET, Ports(8_000, 9_000))
     accounts = "".join(sorted(one.account[2:].lower() for one in validators))
     for one in validators:
         chain_id, port, found, *peers = (one.home / "all.txt").read_text(encoding="ascii").split()
@@ -80,15 +93,35 @@ def test_every_validator_knows_all_accounts_in_order_and_the_others_as_peers(tmp
     assert len({one.enode for one in validators}) == 3
 
 
+def test_a_validator_whose_node_key_seals_has_no_other_key_and_is_known_by_it(tmp_path: Path, state: Path) -> None:
+    description = replace(engine(tmp_path), node_key_seals=True)
+    found = [plan.values["account"] for plan in plans(description, state)]
+    homes = [state / HOMES / str(number) for number in (1, 2)]
+    assert found == [read_account(home / NODE_KEY, SECRET).address for home in homes]
+    assert not any((home / ACCOUNT).exists() for home in homes)
+
+
+def test_the_extra_data_of_a_bft_genesis_is_that_of_besu() -> None:
+    """The example of Besu's documentation (QBFT, extra data), whose accounts stand in ascending order here."""
+    accounts = [
+        "0x06e23768a0f59cf365e18c2e0c89e151bcdedc70",
+        "0x4592c8e45706cc08b8f44b11e43cba0cfc5892cb",
+        "0xab5e7f4061c605820d3744227eed91ff8e2c8908",
+        "0xc5327f96ee02d7bcbc1bf1236b8c15148971e1de",
+    ]
+    listed = "".join(f"94{account.removeprefix('0x')}" for account in accounts)
+    assert bft_extra_data(accounts[::-1]) == f"f87aa0{'0' * 64}f854{listed}c080c0"
+
+
 def test_the_keys_are_the_same_at_the_next_start_and_open_with_their_passphrase_alone(
     tmp_path: Path, state: Path
 ) -> None:
     description = engine(tmp_path)
     first = plans(description, state)
-    once = [(state / HOMES / name / "once.txt").read_text(encoding="ascii") for name in ("1", "2")]
-    assert {text.split()[0] for text in once} == {str(1_000 + 2 * SECONDS_TO_MEET)}
-    again = plans(description, state)
-    assert [(state / HOMES / name / "once.txt").read_text(encoding="ascii") for name in ("1", "2")] == once
+    again = plans(description, state, now=9_000.0)
+    for name in ("1", "2"):
+        genesis = (state / HOMES / name / "genesis.txt").read_text(encoding="ascii")
+        assert genesis == str(1_000 + 2 * SECONDS_TO_MEET)
     assert [plan.values for plan in first] == [plan.values for plan in again]
     assert founded(state) == 2
     home = state / HOMES / "1"
@@ -138,8 +171,9 @@ def test_a_genesis_that_the_engine_refuses_is_told_with_what_it_printed(tmp_path
 
 
 def test_a_process_reads_its_secrets_once_and_they_are_in_no_command_line(tmp_path: Path, state: Path) -> None:
-    (plan, _) = plans(engine(tmp_path, "-c", READER, "{password_file}", "{node_key_file}"), state)
-    (validator, _) = open_validators(state / HOMES, SECRET, Ports(8_000, 9_000))
+    description = engine(tmp_path, "-c", READER, "{password_file}", "{node_key_file}")
+    (plan, _) = plans(description, state)
+    (validator, _) = open_validators(description, state / HOMES, SECRET, Ports(8_000, 9_000))
     with RunningNetwork(PYTHON, [plan], NETWORK) as running:
         ((_, process),) = running.processes
         assert plan.log is not None
