@@ -88,6 +88,17 @@ class TransactionRefused(NodeError):
     )
 
 
+class AccountUnfunded(TransactionRefused):
+    """The account that signs has not enough money for the transaction, on a network where transactions are paid for. Nothing was sent."""
+
+    reason = "ACCOUNT_UNFUNDED"
+    seen_by = "caller, operator"
+    remedy = (
+        "Have whoever holds the network's treasury run `kiteline chain fund` for the account that the message names, then do it again; "
+        "a node's own anchors and receipts are made up for by themselves."
+    )
+
+
 class ProposalInvalid(NodeError):
     """The proposal could not be carried out as the chain stands, would change nothing, or is made already."""
 

@@ -94,6 +94,7 @@ class LocalConsortium:
         self.chain_port = 0
         self.chain: Child | None = None
         self.chain_processes: list[dict[str, Any]] = []  # as `chain up` names them: name, pid, endpoint, log
+        self.treasury: str | None = None  # keystore of the account with the chain's money, where there is any
         self.nodes: dict[str, Child] = {}
         self._ports: dict[str, int] = {}
 
@@ -111,11 +112,12 @@ class LocalConsortium:
         self.stop()
 
     def start(self) -> None:
-        """Bring everything up from nothing: chain, keys, contracts, admissions, nodes."""
+        """Bring everything up from nothing: chain, keys, money, contracts, admissions, nodes."""
         self.start_chain()
         for member in self.members:
             self._say(f"keys and configuration of {member.name}")
             self._initialise(member)
+        self._fund()
         founder, *others = self.members
         self._say("contracts")
         self.kiteline(founder, "chain", "deploy", "--founder", str(self._admission(founder)))
@@ -140,6 +142,7 @@ class LocalConsortium:
         self.chain.wait_until(lambda: _document(log, written) is not None, CHAIN_SECONDS)
         document = _document(log, written) or {}
         self.chain_processes = document["processes"]
+        self.treasury = document["treasury"]
         network = self.directory / "network.toml"
         if not network.exists():
             network.write_bytes(Path(document["network_file"]).read_bytes())
@@ -231,6 +234,15 @@ class LocalConsortium:
             "--contracts",
             str(self.directory / "contracts.toml"),
         )
+
+    def _fund(self) -> None:
+        """Give every member's account money, where transactions are paid for."""
+        if self.treasury is None:
+            return
+        self._say("money for the members' accounts")
+        files = [str(self._admission(member)) for member in self.members]
+        source = ["--treasury", self.treasury, "--network", str(self.directory / "network.toml")]
+        self.kiteline(None, "chain", "fund", *files, *source)
 
     def _admission(self, member: MemberPlan) -> Path:
         return self.home(member) / "admission.json"

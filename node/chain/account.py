@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
 from crypto.errors import KeyFileExposed, KeyInvalid
 
@@ -26,6 +27,12 @@ def new_account(random: Callable[[int], bytes]) -> LocalAccount:
         if 0 < int.from_bytes(secret, "big") < ORDER:
             account: LocalAccount = Account.from_key(secret)
             return account
+
+
+def account_of(secret: bytes) -> LocalAccount:
+    """The account of a secret number, 32 bytes: also a way to keep a number of another curve in the form that accounts have on disk."""
+    account: LocalAccount = Account.from_key(secret)
+    return account
 
 
 def write_account(path: Path, account: LocalAccount, passphrase: str, *, scrypt_n: int = SCRYPT_N) -> None:
@@ -51,6 +58,17 @@ def write_account(path: Path, account: LocalAccount, passphrase: str, *, scrypt_
         raise KeyInvalid(f"{path} exists already and is not overwritten", path=path) from cause
     finally:
         Path(name).unlink()
+
+
+def read_address(path: Path) -> str:
+    """The address in a keystore file, EIP-55, without its passphrase. Raises KeyInvalid (absent, ill-formed)."""
+    try:
+        document = json.loads(path.read_text(encoding="ascii"))
+        return str(to_checksum_address("0x" + str(document["address"]).removeprefix("0x")))
+    except OSError as cause:
+        raise KeyInvalid(f"{path} cannot be read: {cause.strerror}", path=path) from cause
+    except (ValueError, TypeError, KeyError):
+        raise KeyInvalid(f"{path} is no keystore of version 3", path=path) from None
 
 
 def read_account(path: Path, passphrase: str) -> LocalAccount:

@@ -41,11 +41,18 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Call:
-    """What a transaction does. `to`: the contract, 20 bytes, or empty to create one; `title`: a name for people."""
+    """What a transaction does.
+
+    Attributes:
+        to: the contract or the account, 20 bytes, or empty to create a contract.
+        title: a name for people.
+        value: what it hands over, wei.
+    """
 
     to: bytes
     data: bytes
     title: str
+    value: int = 0
 
 
 @dataclass(frozen=True)
@@ -287,7 +294,12 @@ def _write(entry: Entry) -> bytes:
     )
     return json.dumps(
         [
-            [entry.call.to.hex(), entry.call.data.hex(), entry.call.title],
+            [
+                entry.call.to.hex(),
+                entry.call.data.hex(),
+                entry.call.title,
+                *([entry.call.value] if entry.call.value else []),
+            ],
             entry.account.hex(),
             entry.nonce,
             [signed.hex() for signed in entry.signed],
@@ -299,13 +311,13 @@ def _write(entry: Entry) -> bytes:
 
 
 def _read(purpose: str, value: bytes) -> Entry:
-    (to, data, title), account, nonce, signed, hashes, state, place = json.loads(value)
+    (to, data, title, *value), account, nonce, signed, hashes, state, place = json.loads(value)
     mined = (
         None if place is None else Mined(bytes.fromhex(place[0]), Block(place[1], bytes.fromhex(place[2]), place[3]))
     )
     return Entry(
         purpose,
-        Call(bytes.fromhex(to), bytes.fromhex(data), title),
+        Call(bytes.fromhex(to), bytes.fromhex(data), title, *value),
         bytes.fromhex(account),
         nonce,
         tuple(bytes.fromhex(item) for item in signed),

@@ -32,7 +32,7 @@ from node.chain.json_rpc import (
     read_receipt,
 )
 from node.chain.network import FeeRule, Network
-from node.errors import ChainUnavailable, TransactionPending, TransactionRefused
+from node.errors import AccountUnfunded, ChainUnavailable, TransactionPending, TransactionRefused
 from node.model.chain import Mined
 
 GAS_MARGIN = 1.25  # the state may have moved between estimate and block
@@ -42,7 +42,7 @@ DEADLINE_SECONDS = 120.0
 MARKET_HEADROOM = 2  # times the present base fee: enough for six full blocks in a row
 REPLACEMENT_PERCENT = 125  # of the former fee; pools ask for 110
 ALREADY_THERE = ("already known", "already imported", "known transaction", "already exists", "alreadyintxpool")
-NO_FUNDS = ("insufficient funds", "upfront cost exceeds")
+NO_FUNDS = ("insufficient funds", "insufficient balance", "upfront cost exceeds")
 NONCE_TAKEN = ("nonce too low", "nonce is too low", "invalid nonce", "old nonce")
 # What engines say of a transaction that none of them will ever take as it is. Anything else that a sending is answered with (a limit on
 # requests, a full pool, an internal error, a proxy's words) is about the endpoint: the transaction may be on its way all the same.
@@ -127,7 +127,7 @@ class Sender:
             again: whether it may be done once more after it was done, because the state may have gone back since.
 
         Raises:
-            TransactionRefused: the contract refuses; nothing changed.
+            TransactionRefused: the contract refuses, or (AccountUnfunded) the account cannot pay; nothing changed.
             TransactionPending: no final block came in time; it may still be mined, and the same call again waits on.
             ChainUnavailable: no endpoint answers, and nothing was journaled.
         """
@@ -212,6 +212,8 @@ class Sender:
             if fault is not None:
                 # No engine takes it, so it can never be mined, and its nonce is free again.
                 self._journal.discard(entry)
+                if _says(fault, NO_FUNDS):
+                    raise self._unfunded(call, fault)
                 raise TransactionRefused(
                     f"{call.title} was not taken by the chain: {fault.message}", call=call.title, purpose=purpose
                 )
@@ -228,7 +230,7 @@ class Sender:
                 said = self._explain(answer.data) if answer.data else answer.message
                 raise TransactionRefused(f"{call.title} was refused: {said}", call=call.title, error=said)
             if _says(answer, NO_FUNDS):
-                raise TransactionRefused(f"{call.title} cannot be paid: {answer.message}", call=call.title)
+                raise self._unfunded(call, answer)
             raise ChainUnavailable(f"{call.title} could not be tried: {answer.message}", call=call.title)
         return int(read_quantity(answer) * GAS_MARGIN)
 
@@ -245,7 +247,7 @@ class Sender:
         transaction: TransactionDictType = {
             "nonce": nonce,
             "gas": gas,
-            "value": 0,
+            "value": call.value,
             "data": call.data,
             "chainId": self._network.chain_id,
             **fees,
@@ -312,11 +314,18 @@ class Sender:
             transaction=hexadecimal(mined.transaction_hash),
         )
 
+    def _unfunded(self, call: Call, fault: Fault) -> AccountUnfunded:
+        return AccountUnfunded(
+            f"{call.title} cannot be paid by {self.address}: {fault.message}", call=call.title, account=self.address
+        )
+
     def _asked(self, call: Call) -> dict[str, str]:
         """A call as `eth_call` and `eth_estimateGas` take it."""
         asked = {"from": self.address, "data": hexadecimal(call.data)}
         if call.to:
             asked["to"] = hexadecimal(call.to)
+        if call.value:
+            asked["value"] = hex(call.value)
         if self._network.fees is FeeRule.ZERO:
             asked["gasPrice"] = "0x0"
         return asked

@@ -37,6 +37,13 @@ class Section:
             raise self.wrong(key, f"must be one of {', '.join(sorted(choices))}, not {value!r}")
         return value
 
+    def block(self, key: str) -> str:
+        """A non-empty string of any lines."""
+        value = self._take(key)
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise self.wrong(key, "must be a non-empty text")
+        return value
+
     def number(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
         """A whole number from `lowest` to `highest`; `default` if the key is absent and a default is given."""
         if default is not None and key not in self._values:
@@ -83,6 +90,10 @@ class Section:
     def section(self, key: str) -> Section:
         """A table within this one."""
         return Section(f"{self._name} [{key}]", self._take(key))
+
+    def names(self) -> tuple[str, ...]:
+        """The keys that were not taken yet, in the file's order."""
+        return tuple(self._values)
 
     def has(self, key: str) -> bool:
         """Whether the key is there and was not taken yet."""

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from kiteline.exchange.v1 import department_pb2 as pb
-from node.cli import governing, steering
+from node.cli import funding, governing, steering
 from node.cli.connection import connected
 from node.cli.output import Exit, pairs, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
 from node.cli.starting import up
 
-app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, deploy, admit, propose, look, anchor.")
+app = typer.Typer(no_args_is_help=True, help="The consortium's chain: run, fund, deploy, admit, propose, look, anchor.")
 
 
 app.command(epilog="Example: kiteline chain up --network clique --validators 4 --state chain")(up)
@@ -41,6 +41,7 @@ def deploy(
         output.note(f"Hand {file.name} and the network file to every member; founders can run `kiteline serve` now.")
 
 
+app.command("fund", epilog=funding.fund_epilog)(funding.fund)
 app.command("admit", epilog=governing.admit_epilog)(governing.admit)
 app.command("proposals", epilog=governing.proposals_epilog)(governing.proposals)
 app.add_typer(governing.propose, name="propose")

@@ -51,7 +51,7 @@ def up(
         from node.engine.description import NODE_FILE, load_engine, node_file  # noqa: PLC0415
         from node.engine.founding import Ports, numbers  # noqa: PLC0415
         from node.engine.owning import Owner  # noqa: PLC0415
-        from node.engine.plans import count_processes, plan_process  # noqa: PLC0415
+        from node.engine.plans import count_processes, least_height, plan_process  # noqa: PLC0415
         from node.engine.running import RunningNetwork  # noqa: PLC0415
 
         file = _network_file(network).resolve()
@@ -73,10 +73,10 @@ def up(
             with output.progress("processes answer", count) as bar:
                 running.wait_until_ready(bar.to)
             running.settle(engine.settle)
-            if engine.validators:
-                # As many blocks as validators: none can make so many without the others.
+            height = least_height(engine, count)
+            if height:
                 with output.progress("processes make blocks", count) as bar:
-                    running.wait_until_ready(bar.to, least_height=count)
+                    running.wait_until_ready(bar.to, least_height=height)
             write_file(state / NODE_FILE, node_file(file, [plan.endpoint for plan in plans]).encode())
             owner = Owner(
                 running,
@@ -91,7 +91,7 @@ def up(
             )
             try:
                 with Control(state, running.call, owner.handle):
-                    _show(output, rules.name, state, running)
+                    _show(output, rules.name, state, running, paid=engine.treasury)
                     running.wait(
                         lambda one: output.note(
                             f"{one.plan.name} ended with code {one.code}; {one.left} go on without it"
@@ -181,15 +181,18 @@ def _validators(
     return plans
 
 
-def _show(output: Output, name: str, state: Path, running: RunningNetwork) -> None:
+def _show(output: Output, name: str, state: Path, running: RunningNetwork, *, paid: bool) -> None:
     from node.engine.description import NODE_FILE  # noqa: PLC0415 - likewise
+    from node.engine.founding import HOMES, TREASURY  # noqa: PLC0415 - likewise
 
     processes = running.processes
+    treasury = state / HOMES / TREASURY
     document = {
         "network": name,
         "port": processes[0][0].port,
         "state": str(state),
         "network_file": str(state / NODE_FILE),
+        "treasury": str(treasury) if paid else None,
         "processes": [
             {"name": plan.name, "pid": pid, "endpoint": plan.endpoint, "log": plan.log and str(plan.log)}
             for plan, pid in processes
@@ -197,6 +200,11 @@ def _show(output: Output, name: str, state: Path, running: RunningNetwork) -> No
     }
     rows = [[plan.name, pid, plan.endpoint, plan.log or "here"] for plan, pid in processes]
     output.result(document, table(name, ["process", "id", "endpoint", "log"], rows, right=["id"]))
+    if paid:
+        output.note(
+            "Transactions are paid for here. Give each member's account money once: "
+            f"kiteline chain fund admission.json --treasury {treasury} --network {state / NODE_FILE}"
+        )
     output.note(f"Nodes reach it by {state / NODE_FILE}. Ctrl-C stops it; its state stays in {state}.")
 
 

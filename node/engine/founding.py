@@ -1,14 +1,14 @@
 """The state directory of a network with several validators on one machine: keys, genesis and peers, made at the first start.
 
-    STATE/validators/1/keystore/account.json    the key that signs blocks (Web3 Secret Storage, version 3), unless the next one does
-    STATE/validators/1/node-key.json            the key of its connections to peers, in the same form
-    STATE/validators/1/…                        the network's files, filled in; what the engine keeps; engine.log
-    STATE/validators/founders.json              what the genesis says of the accounts and the time, whoever is a validator since
+    STATE/validators/1/…             its keys (`node.engine.keys`), each encrypted (Web3 Secret Storage, version 3)
+    STATE/validators/1/…             the network's files, filled in; what the engine keeps; engine.log
+    STATE/validators/founders.json   what the genesis says of the accounts and the time, whoever is a validator since
+    STATE/validators/treasury.json   where transactions are paid for: the account that the genesis gives all money to, in the same form
 
 Validators that make blocks before they have met can end in forks of equal weight that none of them may go on from. So the genesis can name a
 time for the first block, by which all should be up.
 
-Everything is made beside and renamed into place at once, so there are all validators with one genesis, or none. Both keys are encrypted
+Everything is made beside and renamed into place at once, so there are all validators with one genesis, or none. All keys are encrypted
 with the operator's passphrase; processes get what they need through pipes, so that it is in no command line and on no disk.
 """
 
@@ -17,24 +17,37 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import rlp
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from node.chain.account import new_account, read_account, write_account
+from node.chain.account import account_of, new_account, read_account, read_address, write_account
 from node.engine.children import end_of, run
 from node.engine.description import EngineDescription, fill, fill_file
+from node.engine.keys import (
+    CERTIFICATE,
+    KEY_FILES,
+    SECRET_NAMES,
+    KeyKind,
+    bls_values,
+    enode_key,
+    make_certificate,
+    new_bls_key,
+    new_certificate_key,
+    node_id,
+    secret_text,
+)
 from node.errors import ChainProgramFailed, ConfigurationInvalid, FileUnusable
 
 HOMES, MAKING = "validators", "validators.making"
+TREASURY, LOG = "treasury.json", "engine.log"
 FOUNDERS, FOUNDERS_VERSION = "founders.json", 1
-ACCOUNT, NODE_KEY, LOG = Path("keystore") / "account.json", "node-key.json", "engine.log"
-# A sixteenth of the standard's cost: sixteen keys are opened at each start, and they rule a network of one machine.
+# A sixteenth of the standard's cost: dozens of keys are opened at each start, and they rule a network of one machine.
 SCRYPT_N = 2**14
 SECONDS_TO_MEET = 4  # for each validator, on a loaded machine
 ADDRESS = "127.0.0.1"
@@ -51,21 +64,40 @@ class Ports:
 
 @dataclass(frozen=True)
 class Validator:
-    """One validator of an existing directory. `number`: from 1; `account`: the address of the key that it signs blocks with, EIP-55."""
+    """One validator of an existing directory.
+
+    Attributes:
+        number: from 1.
+        account: address of the key that signs blocks, EIP-55; empty if it has none.
+        secrets: its keys but for the account's, 32 bytes each.
+        has_keystore: whether the key that signs blocks is one that the engine opens with the passphrase.
+    """
 
     number: int
     home: Path
     rpc_port: int
     peer_port: int
     account: str
-    node_key: bytes = field(repr=False)
+    secrets: dict[KeyKind, bytes] = field(repr=False)
+    has_keystore: bool = True
 
     @property
     def enode(self) -> str:
         """Where its peers find it, as Ethereum's nodes write it (devp2p, enode URL)."""
-        key = ec.derive_private_key(int.from_bytes(self.node_key, "big"), ec.SECP256K1()).public_key()
-        point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-        return f"enode://{point.hex()}@{ADDRESS}:{self.peer_port}?discport=0"
+        return f"enode://{enode_key(self.secrets[KeyKind.PEER])}@{ADDRESS}:{self.peer_port}?discport=0"
+
+    @cached_property
+    def public(self) -> dict[str, str]:
+        """What anyone may know of its keys, by the placeholders that name it."""
+        values = {"account": self.account} if self.account else {}
+        if KeyKind.PEER in self.secrets:
+            values["enode"] = self.enode
+        if KeyKind.CERTIFICATE in self.secrets:
+            file = self.home / CERTIFICATE
+            values |= {"certificate_file": str(file), "node_id": node_id(file.read_bytes())}
+        if KeyKind.BLS in self.secrets:
+            values["bls_public_key"], values["bls_proof"] = bls_values(self.secrets[KeyKind.BLS])
+        return values
 
 
 def founded(state: Path) -> int:
@@ -110,6 +142,8 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
         shutil.rmtree(making, ignore_errors=True)  # of a first start that was cut short
         for number in range(1, count + 1):
             write_keys(engine, making / str(number), passphrase, random)
+        if engine.treasury:
+            write_account(making / TREASURY, new_account(random), passphrase, scrypt_n=SCRYPT_N)
         # The ports of the first start are not known to last, and no genesis names them.
         validators = open_validators(engine, making, passphrase, Ports(1, 1))
         founders = Founders(
@@ -118,7 +152,7 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
         write_founders(making, founders)
         write_files(engine, validators, founders)
         for validator in validators:
-            prepare(engine, program, validator)
+            prepare(engine, program, validator, validators)
             made(validator.number)
         making.rename(state / HOMES)
     except OSError as cause:
@@ -127,10 +161,20 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
 
 def write_keys(engine: EngineDescription, home: Path, passphrase: str, random: Callable[[int], bytes]) -> None:
     """Make a validator's directory and its keys. Raises OSError."""
-    (home / ACCOUNT).parent.mkdir(parents=True, mode=0o700)
-    if not engine.node_key_seals:
-        write_account(home / ACCOUNT, new_account(random), passphrase, scrypt_n=SCRYPT_N)
-    write_account(home / NODE_KEY, new_account(random), passphrase, scrypt_n=SCRYPT_N)
+    home.mkdir(parents=True, mode=0o700)
+    for kind, file in KEY_FILES.items():
+        if kind not in engine.keys:
+            continue
+        if kind is KeyKind.CERTIFICATE:
+            secret = new_certificate_key(random)
+            (home / CERTIFICATE).write_bytes(make_certificate(secret))
+            key = account_of(secret)
+        elif kind is KeyKind.BLS:
+            key = account_of(new_bls_key(random))
+        else:
+            key = new_account(random)
+        (home / file).parent.mkdir(exist_ok=True, mode=0o700)
+        write_account(home / file, key, passphrase, scrypt_n=SCRYPT_N)
 
 
 @dataclass(frozen=True)
@@ -173,10 +217,16 @@ def open_validators(engine: EngineDescription, homes: Path, passphrase: str, por
 def open_validator(engine: EngineDescription, home: Path, passphrase: str, ports: Ports) -> Validator:
     """Open the keys of the validator whose directory has its number as its name. Raises as `open_validators`."""
     number = int(home.name)
-    node_key = read_account(home / NODE_KEY, passphrase)
-    sealing = node_key if engine.node_key_seals else read_account(home / ACCOUNT, passphrase)
+    opened = {kind: read_account(home / KEY_FILES[kind], passphrase) for kind in engine.keys}
+    sealing = opened.get(KeyKind.PEER if engine.node_key_seals else KeyKind.ACCOUNT)
     return Validator(
-        number, home, ports.rpc + number - 1, ports.peer + number - 1, sealing.address, bytes(node_key.key)
+        number,
+        home,
+        ports.rpc + number - 1,
+        ports.peer + number - 1,
+        "" if sealing is None else str(sealing.address),
+        {kind: bytes(key.key) for kind, key in opened.items() if kind is not KeyKind.ACCOUNT},
+        KeyKind.ACCOUNT in opened,
     )
 
 
@@ -185,16 +235,19 @@ def write_files(engine: EngineDescription, validators: Sequence[Validator], foun
 
     `peers` is the list of the others' enode URLs, in brackets and quotes, as JSON and TOML have it; `validator_accounts` are the
     founders' hexadecimal digits, in ascending order with nothing between; `bft_extra_data` is the founders' genesis in the extra data of
-    IBFT and QBFT.
+    IBFT and QBFT; `treasury` are the hexadecimal digits of the treasury.
     """
     for validator in validators:
+        others = [other for other in validators if other is not validator]
         values = {
             "chain_id": str(engine.chain_id),
             "peer_port": str(validator.peer_port),
-            "peers": json.dumps([other.enode for other in validators if other is not validator]),
+            "peers": json.dumps([other.public["enode"] for other in others if "enode" in other.public]),
             "start_time": str(founders.start_time),
             "validator_accounts": "".join(account.removeprefix("0x") for account in founders.accounts),
             "bft_extra_data": bft_extra_data(founders.accounts),
+            "treasury": read_address(validator.home.parent / TREASURY)[2:].lower() if engine.treasury else "",
+            **_lists(engine, validator, validators),
         }
         for name in engine.files:
             text = fill_file(engine.folder / name, values)
@@ -210,15 +263,16 @@ def bft_extra_data(founders: Sequence[str]) -> str:
     return bytes(rlp.encode([bytes(VANITY_BYTES), validators, [], 0, []])).hex()
 
 
-def public_values(engine: EngineDescription, validator: Validator) -> dict[str, str]:
-    """What a validator's arguments may name, secrets left out."""
+def public_values(engine: EngineDescription, validator: Validator, validators: Sequence[Validator]) -> dict[str, str]:
+    """What a validator's arguments may name, secrets left out. `validators`: all of them."""
     return {
         "port": str(validator.rpc_port),
         "peer_port": str(validator.peer_port),
         "chain_id": str(engine.chain_id),
         "home": str(validator.home),
         "state": str(validator.home / "state.json"),
-        "account": validator.account,
+        **validator.public,
+        **_lists(engine, validator, validators),
     }
 
 
@@ -228,15 +282,19 @@ def secret_values(validator: Validator, passphrase: str) -> Iterator[tuple[dict[
 
     Each is the reading end of a pipe that holds the secret already, and is empty once it was read.
     """
+    held = {"password_file": passphrase.encode()} if validator.has_keystore else {}
+    for kind, secret in validator.secrets.items():
+        (name,) = SECRET_NAMES[kind]
+        held[name] = secret_text(kind, secret)
     descriptors: list[int] = []
     try:
-        for secret in (passphrase.encode(), validator.node_key.hex().encode()):
+        for content in held.values():
             reading, writing = os.pipe()
             descriptors.append(reading)
-            os.write(writing, secret)  # far less than a pipe holds, so this never waits
+            os.write(writing, content)  # far less than a pipe holds, so this never waits
             os.close(writing)
         names = [f"/dev/fd/{descriptor}" for descriptor in descriptors]
-        yield {"password_file": names[0], "node_key_file": names[1]}, descriptors
+        yield dict(zip(held, names, strict=True)), descriptors
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -254,11 +312,22 @@ def _homes(homes: Path) -> list[Path]:
     return sorted((home for home in homes.glob("*") if home.name.isdecimal()), key=lambda home: int(home.name))
 
 
-def prepare(engine: EngineDescription, program: Path, validator: Validator) -> None:
+def _lists(engine: EngineDescription, validator: Validator, validators: Sequence[Validator]) -> dict[str, str]:
+    return {
+        name: ",".join(
+            string.Template(listed.each).substitute(one.public, port=str(one.rpc_port), peer_port=str(one.peer_port))
+            for one in validators
+            if not (listed.others and one is validator)
+        )
+        for name, listed in engine.lists.items()
+    }
+
+
+def prepare(engine: EngineDescription, program: Path, validator: Validator, validators: Sequence[Validator]) -> None:
     """Let the engine make its store of the network's files. Raises ChainProgramFailed where it does not take them."""
     if not engine.prepare:
         return
-    command = [str(program), *fill(engine.prepare, public_values(engine, validator))]
+    command = [str(program), *fill(engine.prepare, public_values(engine, validator, validators))]
     code = run(command, validator.home / LOG)
     if code != 0:
         raise ChainProgramFailed(

@@ -10,11 +10,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from node.chain.account import read_account
 from node.engine.description import MAX_VALIDATORS, EngineDescription
 from node.engine.founding import (
     HOMES,
-    NODE_KEY,
     Ports,
     numbers,
     open_validator,
@@ -52,7 +50,7 @@ def join(
     number = min(set(range(1, MAX_VALIDATORS + 1)) - set(present), default=0)
     if not number:
         raise ConfigurationInvalid(f"{state} has {len(present)} validators, as many as one machine runs")
-    read_account(state / HOMES / str(present[0]) / NODE_KEY, passphrase)
+    open_validator(engine, state / HOMES / str(present[0]), passphrase, Ports(1, 1))
     joining = state / JOINING
     try:
         shutil.rmtree(joining, ignore_errors=True)  # of a command that was cut short
@@ -61,7 +59,7 @@ def join(
         # Its peers and its ports are filled in when it is started.
         validator = open_validator(engine, home, passphrase, Ports(1, 1))
         write_files(engine, [validator], read_founders(state / HOMES))
-        prepare(engine, program, validator)
+        prepare(engine, program, validator, [validator])
         home.rename(state / HOMES / str(number))
         joining.rmdir()
     except OSError as cause:

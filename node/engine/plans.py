@@ -37,6 +37,8 @@ class Plan:
         log: where what it prints goes; None for our own standard error.
         secrets: opens its secrets for it: what stands for their placeholders, and the descriptors that it inherits for them.
         number: the validator's; 0 for a process without validators.
+        rpc_path: of its JSON-RPC.
+        ready_path: what answers 200 when it is ready; empty where its JSON-RPC tells.
     """
 
     name: str
@@ -46,11 +48,18 @@ class Plan:
     log: Path | None
     secrets: Callable[[], AbstractContextManager[tuple[dict[str, str], list[int]]]]
     number: int = 0
+    rpc_path: str = ""
+    ready_path: str = ""
 
     @property
     def endpoint(self) -> str:
         """Where its JSON-RPC is."""
-        return f"http://{ADDRESS}:{self.port}"
+        return f"http://{ADDRESS}:{self.port}{self.rpc_path}"
+
+    @property
+    def ready_address(self) -> str:
+        """What answers 200 when it is ready; empty where its JSON-RPC tells."""
+        return f"http://{ADDRESS}:{self.port}{self.ready_path}" if self.ready_path else ""
 
 
 def count_processes(engine: EngineDescription, state: Path, asked: int | None) -> int:
@@ -71,6 +80,15 @@ def count_processes(engine: EngineDescription, state: Path, asked: int | None) -
     return existing or asked or engine.validators
 
 
+def least_height(engine: EngineDescription, count: int) -> int:
+    """Blocks that each process must have for the network to be ready.
+
+    As many as there are validators, since none can make so many without the others. Where a process says itself that it is ready,
+    none: there are engines that make no block while nobody wants one.
+    """
+    return count if engine.validators and not engine.ready_path else 0
+
+
 def plan_process(engine: EngineDescription, state: Path, port: int) -> Plan:
     """The one process of an engine without validators."""
     values = {
@@ -79,7 +97,16 @@ def plan_process(engine: EngineDescription, state: Path, port: int) -> Plan:
         "home": str(state),
         "state": str(state / "state.json"),
     }
-    return Plan(engine.program, engine.arguments, values, port, None, lambda: nullcontext(({}, [])))
+    return Plan(
+        engine.program,
+        engine.arguments,
+        values,
+        port,
+        None,
+        lambda: nullcontext(({}, [])),
+        rpc_path=engine.rpc_path,
+        ready_path=engine.ready_path,
+    )
 
 
 def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one machine is made of)
@@ -119,11 +146,13 @@ def plan_validators(  # noqa: PLR0913, PLR0917 (everything that a network of one
         Plan(
             f"validator {validator.number}",
             engine.arguments,
-            public_values(engine, validator),
+            public_values(engine, validator, validators),
             validator.rpc_port,
             validator.home / LOG,
             partial(secret_values, validator, passphrase),
             validator.number,
+            engine.rpc_path,
+            engine.ready_path,
         )
         for validator in validators
     ]

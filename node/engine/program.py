@@ -6,11 +6,12 @@ import collections
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from node.engine.children import spawn, stop
-from node.engine.description import EngineDescription, VersionCheck
+from node.engine.description import EngineDescription, GoPackage, VersionCheck
 from node.errors import ChainProgramUnavailable, ConfigurationInvalid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,13 +70,26 @@ def build_program(
             f"{engine.program} is not on PATH, and there is no Go to build {go.package}", program=engine.program
         )
     built.mkdir(parents=True, exist_ok=True)
-    # -v names each package when it is compiled. Go puts the program in place by one rename.
+    with tempfile.TemporaryDirectory(dir=built, prefix=".building-") as making:
+        return _build(engine, go, compiler, Path(making), built, environment, compiled)
+
+
+def _build(  # noqa: PLR0913, PLR0917 (what a build is made of)
+    engine: EngineDescription,
+    go: GoPackage,
+    compiler: str,
+    making: Path,
+    built: Path,
+    environment: Mapping[str, str],
+    compiled: Callable[[int], None],
+) -> Path:
+    # -v names each package when it is compiled.
     command = [compiler, "install", "-v", *go.flags, go.package]
     child = spawn(
         command,
         output=subprocess.DEVNULL,
         errors=subprocess.PIPE,
-        environment={**environment, "GOBIN": str(built)},
+        environment={**environment, "GOBIN": str(making)},
     )
     said: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
     count = 0
@@ -91,14 +105,15 @@ def build_program(
         stop([child])
         if child.stderr is not None:
             child.stderr.close()
-    program = built / engine.program
     if child.returncode != 0:
         raise ChainProgramUnavailable(f"{go.package} could not be built:\n" + "\n".join(said), program=engine.program)
-    if not program.is_file() or (engine.version is not None and not _says(program, engine.version)):
+    # Go calls a program after its folder, which may be `main`; whatever it made is the only file there.
+    made = list(making.iterdir())
+    if len(made) != 1 or (engine.version is not None and not _says(made[0], engine.version)):
         raise ChainProgramUnavailable(
             f"{go.package} does not build the {engine.program} that is wanted", program=engine.program
         )
-    return program
+    return made[0].rename(built / engine.program)
 
 
 def _says(program: Path, version: VersionCheck) -> bool:

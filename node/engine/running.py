@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import requests
+
 from node.chain.endpoints import Endpoints
 from node.chain.json_rpc import read_quantity
 from node.chain.network import Network
@@ -24,6 +26,7 @@ from node.errors import ChainMismatch, ChainProgramFailed, ChainProgramUnavailab
 
 READY_SECONDS = 90.0  # from nothing to blocks; a slow disk takes most of it
 _LOOK_SECONDS = 0.2
+_ANSWER_SECONDS = 5.0
 _ENDED_WELL = {0, -signal.SIGTERM, -signal.SIGINT}
 
 
@@ -193,6 +196,8 @@ class RunningNetwork:
         endpoints = Endpoints(replace(self._network, endpoints=(plan.endpoint,)))
         try:
             endpoints.check()
+            if plan.ready_address and not _answers(plan.ready_address):
+                return False
             return read_quantity(endpoints.ask("eth_blockNumber")) >= least_height
         except ChainMismatch:
             raise
@@ -203,6 +208,13 @@ class RunningNetwork:
 
     def _failed(self, plan: Plan, code: int) -> ChainProgramFailed:
         return ChainProgramFailed(f"{plan.name} ended with code {code}{_printed(plan)}", process=plan.name, code=code)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=_ANSWER_SECONDS).status_code == requests.codes.ok
+    except requests.RequestException:
+        return False
 
 
 def _printed(plan: Plan) -> str:

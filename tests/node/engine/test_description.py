@@ -101,7 +101,7 @@ def test_a_template_names_only_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "genesis.json").write_text("${chain}", encoding="utf-8")
     with pytest.raises(
         ConfigurationInvalid,
-        match="only bft_extra_data, chain_id, peer_port, peers, start_time, validator_accounts can stand after",
+        match="only bft_extra_data, chain_id, peer_port, peers, start_time, treasury, validator_accounts can stand after",
     ):
         fill_file(tmp_path / "genesis.json", values)
 
@@ -112,7 +112,8 @@ def test_every_engine_that_ships_can_be_read_and_its_files_be_filled_in(file: Pa
         pytest.skip(f"{file.parent.name} is not started by `kiteline chain up`")
     engine = load_engine(file)
     for name in engine.files:
-        assert "$" not in fill_file(engine.folder / name, dict.fromkeys(FILE_NAMES, "1"))
+        values = dict.fromkeys(FILE_NAMES | engine.lists.keys(), "1")
+        assert "$" not in fill_file(engine.folder / name, values)
 
 
 def test_nodes_get_the_rules_the_endpoints_that_run_and_no_engine(tmp_path: Path) -> None:

@@ -18,17 +18,8 @@ from crypto.errors import KeyInvalid
 from node.chain.account import read_account
 from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
 from node.engine.description import EngineDescription
-from node.engine.founding import (
-    ACCOUNT,
-    HOMES,
-    NODE_KEY,
-    SECONDS_TO_MEET,
-    Ports,
-    bft_extra_data,
-    founded,
-    one_line,
-    open_validators,
-)
+from node.engine.founding import HOMES, SECONDS_TO_MEET, Ports, bft_extra_data, founded, one_line, open_validators
+from node.engine.keys import KEY_FILES, KeyKind
 from node.engine.plans import Plan, count_processes, plan_process, plan_validators
 from node.engine.running import Ended, RunningNetwork
 from node.errors import ChainProgramFailed, ChainProgramUnavailable, ConfigurationInvalid
@@ -89,16 +80,16 @@ def test_every_validator_knows_all_accounts_in_order_and_the_others_as_peers(tmp
         assert (chain_id, port, found) == ("7", str(8_999 + one.number), accounts)
         others = [other for other in validators if other.number != one.number]
         assert [peer.strip('[],"') for peer in peers] == [other.enode for other in others]
-        assert one.node_key.hex() not in repr(one)
+        assert one.secrets[KeyKind.PEER].hex() not in repr(one)
     assert len({one.enode for one in validators}) == 3
 
 
 def test_a_validator_whose_node_key_seals_has_no_other_key_and_is_known_by_it(tmp_path: Path, state: Path) -> None:
-    description = replace(engine(tmp_path), node_key_seals=True)
+    description = replace(engine(tmp_path), node_key_seals=True, keys=frozenset({KeyKind.PEER}))
     found = [plan.values["account"] for plan in plans(description, state)]
     homes = [state / HOMES / str(number) for number in (1, 2)]
-    assert found == [read_account(home / NODE_KEY, SECRET).address for home in homes]
-    assert not any((home / ACCOUNT).exists() for home in homes)
+    assert found == [read_account(home / KEY_FILES[KeyKind.PEER], SECRET).address for home in homes]
+    assert not any((home / KEY_FILES[KeyKind.ACCOUNT]).exists() for home in homes)
 
 
 def test_the_extra_data_of_a_bft_genesis_is_that_of_besu() -> None:
@@ -125,7 +116,7 @@ def test_the_keys_are_the_same_at_the_next_start_and_open_with_their_passphrase_
     assert [plan.values for plan in first] == [plan.values for plan in again]
     assert founded(state) == 2
     home = state / HOMES / "1"
-    for path in (home / ACCOUNT, home / NODE_KEY):
+    for path in (home / KEY_FILES[KeyKind.ACCOUNT], home / KEY_FILES[KeyKind.PEER]):
         assert path.stat().st_mode & 0o077 == 0
         assert read_account(path, SECRET).key.hex() not in path.read_text(encoding="ascii")
     with pytest.raises(KeyInvalid):
@@ -178,10 +169,10 @@ def test_a_process_reads_its_secrets_once_and_they_are_in_no_command_line(tmp_pa
         ((_, process),) = running.processes
         assert plan.log is not None
         wait_until(lambda: plan.log is not None and plan.log.read_bytes().endswith(b"\n"))
-        assert plan.log.read_text(encoding="ascii") == f"['{SECRET}', '{validator.node_key.hex()}']\n"
+        assert plan.log.read_text(encoding="ascii") == f"['{SECRET}', '{validator.secrets[KeyKind.PEER].hex()}']\n"
         arguments = Path(f"/proc/{process}/cmdline").read_text(encoding="ascii")
         assert SECRET not in arguments
-        assert validator.node_key.hex() not in arguments
+        assert validator.secrets[KeyKind.PEER].hex() not in arguments
     assert not Path(f"/proc/{process}").exists()
 
 
