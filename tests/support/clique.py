@@ -72,7 +72,7 @@ class Validators:
     @property
     def numbers(self) -> list[int]:
         """All of them."""
-        return sorted(int(home.name) for home in self._homes.iterdir())
+        return sorted(int(home.name) for home in self._homes.iterdir() if home.name.isdecimal())
 
     def accounts(self) -> dict[str, int]:
         """Number by address: 40 lowercase hexadecimal digits."""
