@@ -12,6 +12,7 @@ from scripts.local_consortium import AUDIT, CIVIL_AFFAIRS, HEALTH, LocalConsorti
 from scripts.processes import free_port
 from tests.support.bench import Bench
 from tests.support.mounts import mount, unmount
+from tests.support.networks import NAMES, RunningNetwork, started
 from tests.support.peer_client import LogWatch, Side, agree, department, peer
 from tests.support.relay import Relay
 
@@ -128,3 +129,10 @@ def bench(consortium: LocalConsortium, dataset: str, civil: Side, health: Side) 
     with peer(consortium, HEALTH, CIVIL_AFFAIRS) as requester, peer(consortium, AUDIT, CIVIL_AFFAIRS) as auditor:
         log = LogWatch(consortium.home(CIVIL_AFFAIRS) / "data")
         yield Bench(agreement, requester, auditor, civil, log, consortium.log(CIVIL_AFFAIRS))
+
+
+@pytest.fixture(scope="session", params=NAMES)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
+    """Each network that ships, one after the other, with a consortium of two on it."""
+    with started(request.param, tmp_path_factory.mktemp(request.param)) as network:
+        yield network
