@@ -25,6 +25,7 @@ class Watched:
     block_number: Callable[[], int]
     chain_reachable: Callable[[], bool]
     pending_transactions: Callable[[], int]
+    payable_transactions: Callable[[], float]
 
 
 class Metrics:
@@ -54,6 +55,11 @@ class Metrics:
             ("kiteline_chain_block", "Newest block that the index has reached.", watched.block_number),
             ("kiteline_chain_reachable", "1 while the last poll reached the chain.", watched.chain_reachable),
             ("kiteline_chain_pending", "Transactions sent and not yet mined.", watched.pending_transactions),
+            (
+                "kiteline_chain_payable",
+                "Transactions that the account can still pay for; +Inf where nothing is paid for.",
+                watched.payable_transactions,
+            ),
         ]
         for name, meaning, read in gauges:
             Gauge(name, meaning, registry=registry).set_function(read)

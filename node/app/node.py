@@ -330,6 +330,7 @@ class Node:
                 block_number=lambda: view.health().head.number,
                 chain_reachable=lambda: view.health().reachable,
                 pending_transactions=lambda: view.health().pending_transactions,
+                payable_transactions=lambda: self._chain.purse.payable_transactions,
             )
         )
         self._granting = Granting(context)

@@ -22,6 +22,7 @@ from node.chain.interfaces import load_interfaces
 from node.chain.journal_store import JournalStore
 from node.chain.network import Network
 from node.chain.proofs import Proofs
+from node.chain.purse import Purse
 from node.chain.seals import validator_sets
 from node.chain.sender import Sender
 from node.chain.writer import Writer
@@ -39,6 +40,7 @@ class Chain:
         writer: the port ChainWriter.
         proofs: the port ChainProofs.
         governance: membership and keys.
+        purse: what the account can pay for.
     """
 
     network: Network
@@ -50,6 +52,7 @@ class Chain:
     endpoints: Endpoints
     index: IndexStore
     journal: JournalStore
+    purse: Purse
 
     def check(self) -> None:
         """Check every endpoint that answers. Raises ChainMismatch, ChainUnavailable."""
@@ -108,6 +111,9 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
     view.on_reorganisation(sender.reorganised)
     view.on_contact(sender.resume)
     view.on_block(sender.sweep)
+    purse = Purse(network, endpoints, sender.address)
+    view.on_contact(purse.look)
+    view.on_block(purse.look)
     writer = Writer(sender, view, deployment, interfaces)
     governance = Governance(sender, network, deployment, endpoints, interfaces)
     return Chain(
@@ -120,6 +126,7 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
         endpoints,
         index,
         journal,
+        purse,
     )
 
 

@@ -24,8 +24,8 @@ from node.chain.abi import ErrorBook
 from node.chain.endpoints import Endpoints
 from node.chain.finality import HeadFinality
 from node.chain.journal_store import Call, JournalStore, State
-from node.chain.json_rpc import read_quantity
 from node.chain.network import FeeRule, Network
+from node.chain.purse import balance_of
 from node.chain.sender import DEADLINE_SECONDS, Sender
 from node.errors import ConfigurationInvalid
 
@@ -114,11 +114,6 @@ def fund(  # noqa: PLR0913 (a composition has as many parts as it has)
         )
         for account in accounts:
             yield _fund_one(sender, endpoints, journal, account, balance)
-
-
-def balance_of(endpoints: Endpoints, account: str) -> int:
-    """What an account has, wei. Raises ChainUnavailable."""
-    return read_quantity(endpoints.ask("eth_getBalance", account, "latest"))
 
 
 def _fund_one(sender: Sender, endpoints: Endpoints, journal: JournalStore, account: str, balance: int) -> Funded:

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-import rlp
 from eth_account.signers.local import LocalAccount
 from eth_account.types import TransactionDictType
 
 from node.chain.endpoints import Endpoints
+from node.chain.fees import outbid, present_fees
 from node.chain.finality import Finality
 from node.chain.journal_store import Call, Entry, JournalStore, State
 from node.chain.json_rpc import (
-    WITHOUT_TRANSACTIONS,
     Fault,
     Receipt,
     hexadecimal,
-    read_object,
     read_quantity,
     read_receipt,
 )
@@ -39,37 +37,22 @@ GAS_MARGIN = 1.25  # the state may have moved between estimate and block
 FIRST_WAIT_SECONDS = 0.02
 RESEND_SECONDS = 5.0
 DEADLINE_SECONDS = 120.0
-MARKET_HEADROOM = 2  # times the present base fee: enough for six full blocks in a row
-REPLACEMENT_PERCENT = 125  # of the former fee; pools ask for 110
 ALREADY_THERE = ("already known", "already imported", "known transaction", "already exists", "alreadyintxpool")
 NO_FUNDS = ("insufficient funds", "insufficient balance", "upfront cost exceeds")
 NONCE_TAKEN = ("nonce too low", "nonce is too low", "invalid nonce", "old nonce")
 # What engines say of a transaction that none of them will ever take as it is. Anything else that a sending is answered with (a limit on
 # requests, a full pool, an internal error, a proxy's words) is about the endpoint: the transaction may be on its way all the same.
-REJECTED = (
-    *(
-        "intrinsic gas",
-        "gas limit",
-        "block base fee",
-        "gas price below",
-        "transaction underpriced",
-        "exceeds the configured cap",
-    ),
-    *(
-        "insufficient funds",
-        "upfront cost",
-        "account balance",
-        "signature",
-        "invalid sender",
-        "not authorized",
-        "chain id",
-        "chainid",
-    ),
-    *("replay-protected", "type not supported", "initcode", "oversized", "marked the transaction as invalid"),
+REJECTED = frozenset(
+    """
+    intrinsic gas, gas limit, block base fee, gas price below, transaction underpriced, exceeds the configured cap, insufficient funds,
+    insufficient balance, upfront cost, account balance, signature, invalid sender, not authorized, chain id, chainid, replay-protected,
+    type not supported, initcode, oversized, marked the transaction as invalid
+    """.strip()
+    .replace("\n    ", " ")
+    .split(", ")
 )
-NONCE_HELD = (
-    "replacement transaction underpriced",
-)  # another transaction waits under this nonce, maybe an older one of ours
+# Another transaction waits under this nonce, maybe an older one of ours.
+NONCE_HELD = ("replacement transaction underpriced",)
 FAULT_EXECUTION_REVERTED = 3
 
 
@@ -235,13 +218,7 @@ class Sender:
         return int(read_quantity(answer) * GAS_MARGIN)
 
     def _fees(self) -> dict[str, int]:
-        if self._network.fees is FeeRule.ZERO:
-            return {"gasPrice": 0}
-        tip = self._endpoints.attempt("eth_maxPriorityFeePerGas")
-        priority = 1 if isinstance(tip, Fault) else max(1, read_quantity(tip))
-        block = read_object(self._endpoints.ask("eth_getBlockByNumber", "latest", WITHOUT_TRANSACTIONS))
-        base = read_quantity(block.get("baseFeePerGas", "0x0"))
-        return {"maxFeePerGas": MARKET_HEADROOM * base + priority, "maxPriorityFeePerGas": priority, "type": 2}
+        return present_fees(self._network, self._endpoints)
 
     def _sign(self, call: Call, nonce: int, gas: int, fees: dict[str, int]) -> bytes:
         transaction: TransactionDictType = {
@@ -360,29 +337,19 @@ class Sender:
 
     def _outbid(self, entry: Entry) -> Entry:
         """Replace a transaction by one of the same nonce that pays more, if the market has left it behind."""
-        fees = self._fees()
-        tip, highest = _offered(entry.signed[-1])
-        if fees["maxFeePerGas"] <= highest:
+        raised = outbid(self._fees(), entry.signed[-1])
+        if raised is None:
             return entry
-        tip = max(fees["maxPriorityFeePerGas"], tip * REPLACEMENT_PERCENT // 100 + 1)
-        highest = max(fees["maxFeePerGas"], highest * REPLACEMENT_PERCENT // 100 + 1, tip)
-        raised = {**fees, "maxFeePerGas": highest, "maxPriorityFeePerGas": tip}
         return self._journal.replace(entry, self._sign(entry.call, entry.nonce, self._rehearse(entry.call), raised))
 
     def _count(self, tag: str) -> int:
         return read_quantity(self._endpoints.ask("eth_getTransactionCount", self.address, tag))
 
 
-def _offered(signed: bytes) -> tuple[int, int]:
-    """(tip, highest fee) of a signed EIP-1559 transaction: items 2 and 3 of the list after its type byte."""
-    fields = rlp.decode(signed[1:])
-    return int.from_bytes(fields[2], "big"), int.from_bytes(fields[3], "big")
-
-
 def _is_rejection(fault: Fault) -> bool:
     return _says(fault, REJECTED) and not _says(fault, NONCE_HELD)
 
 
-def _says(fault: Fault, phrases: Sequence[str]) -> bool:
+def _says(fault: Fault, phrases: Collection[str]) -> bool:
     said = fault.message.lower()
     return any(phrase in said for phrase in phrases)

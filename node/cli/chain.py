@@ -42,6 +42,7 @@ def deploy(
 
 
 app.command("fund", epilog=funding.fund_epilog)(funding.fund)
+app.command("treasury", epilog=funding.treasury_epilog)(funding.treasury)
 app.command("admit", epilog=governing.admit_epilog)(governing.admit)
 app.command("proposals", epilog=governing.proposals_epilog)(governing.proposals)
 app.add_typer(governing.propose, name="propose")

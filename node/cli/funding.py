@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from node.chain.funding import Funded
 
 fund_epilog = "Example: kiteline chain fund health/admission.json --treasury treasury.json --network network.toml"
+treasury_epilog = "Example: kiteline chain treasury --to treasury.json"
 DEFAULT_BALANCE = "100"
 
 
@@ -48,6 +50,21 @@ def fund(
                 done.append(one)
                 bar.to(len(done))
         output.result({"network": rules.name, "accounts": [_document(one) for one in done]}, _table(rules.name, done))
+
+
+def treasury(
+    to: Annotated[Path, typer.Option(help="Keystore to write; an existing file is refused.")],
+    as_json: JSONOption = False,
+) -> None:
+    """Make the account that a new network's genesis gives money to, for a network of several organisations. `chain up` makes its own."""
+    with reporting(as_json=as_json) as output:
+        from node.app.treasury import make_treasury  # noqa: PLC0415 - likewise
+
+        address = make_treasury(to, passphrase(), os.urandom)
+        output.result({"treasury": str(to), "account": address})
+        output.note(
+            "Name the account in the genesis. Keep the file and its passphrase apart from each other, and off the nodes."
+        )
 
 
 def _document(one: Funded) -> dict[str, object]:

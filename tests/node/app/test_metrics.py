@@ -35,6 +35,7 @@ class Figures:
             block_number=lambda: self.block,
             chain_reachable=lambda: self.reachable,
             pending_transactions=lambda: self.pending,
+            payable_transactions=lambda: 900.0,
         )
 
 
@@ -58,6 +59,7 @@ def test_gauges_are_read_when_the_page_is_asked_for_and_calls_are_counted() -> N
         assert page["kiteline_log_cosignatures"] == 1
         assert page["kiteline_log_cosignatures_needed"] == 2
         assert page["kiteline_chain_block"] == 7
+        assert page["kiteline_chain_payable"] == 900
         assert page["kiteline_chain_reachable"] == 1
         assert page["kiteline_chain_pending"] == 1
         figures.log, figures.reachable = 13, False

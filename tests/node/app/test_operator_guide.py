@@ -104,7 +104,7 @@ def _none() -> int:
 
 @GUIDES
 def test_every_metric_is_there(guide: Path) -> None:
-    metrics = Metrics(Watched(_none, _none, _none, _none, _none, _none, lambda: True, _none))
+    metrics = Metrics(Watched(_none, _none, _none, _none, _none, _none, lambda: True, _none, _none))
     metrics.call_ended("/a.B/C", "OK", 0.1)
     registry: CollectorRegistry = metrics._registry
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}

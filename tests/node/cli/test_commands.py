@@ -41,7 +41,16 @@ def test_every_option_and_argument_says_what_it_is(name: str, command: Any) -> N
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items(), ids=COMMANDS)
 def test_a_command_that_asks_a_node_can_be_told_which(name: str, command: Any) -> None:  # noqa: ANN401 - likewise
-    without_a_node = {"init", "engines", "verify", "audit report", "chain up", "chain down", "chain fund"}
+    without_a_node = {
+        "init",
+        "engines",
+        "verify",
+        "audit report",
+        "chain up",
+        "chain down",
+        "chain fund",
+        "chain treasury",
+    }
     without_a_node |= {f"chain {verb}-validator" for verb in ("add", "remove", "restart")}
     options = [parameter for parameter in command.params if "--config" in parameter.opts]
     assert len(options) == (0 if name in without_a_node else 1)
