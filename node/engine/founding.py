@@ -147,7 +147,8 @@ def found(  # noqa: PLR0913 (everything that a network of one machine is made of
         # The ports of the first start are not known to last, and no genesis names them.
         validators = open_validators(engine, making, passphrase, Ports(1, 1))
         founders = Founders(
-            tuple(sorted(validator.account.lower() for validator in validators)), int(clock()) + SECONDS_TO_MEET * count
+            tuple(sorted(validator.account.lower() for validator in validators if validator.account)),
+            int(clock()) + SECONDS_TO_MEET * count,
         )
         write_founders(making, founders)
         write_files(engine, validators, founders)

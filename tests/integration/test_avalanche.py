@@ -43,7 +43,7 @@ def info(process: dict[str, Any], method: str, **parameters: object) -> Any:  # 
 def test_each_process_is_the_validator_that_the_genesis_names(running: RunningNetwork) -> None:
     consortium = running.consortium
     passphrase = Path(consortium.environment["KITELINE_PASSPHRASE_FILE"]).read_text(encoding="ascii")
-    validators = open_validators(consortium.directory / "chain" / HOMES, passphrase, Ports(1, 1))
+    validators = open_validators(running.engine, consortium.directory / "chain" / HOMES, passphrase, Ports(1, 1))
     assert len(validators) == len(consortium.chain_processes) == VALIDATORS
     for validator, process in zip(validators, consortium.chain_processes, strict=True):
         said, own = info(process, "info.getNodeID"), validator.public
@@ -60,7 +60,7 @@ def test_no_key_of_a_validator_is_in_the_clear_on_the_disk_or_in_a_command_line(
     consortium = running.consortium
     state = consortium.directory / "chain"
     passphrase = Path(consortium.environment["KITELINE_PASSPHRASE_FILE"]).read_text(encoding="ascii")
-    validators = open_validators(state / HOMES, passphrase, Ports(1, 1))
+    validators = open_validators(running.engine, state / HOMES, passphrase, Ports(1, 1))
     forms: set[bytes] = {passphrase.encode()}
     for validator in validators:
         assert validator.secrets.keys() == {KeyKind.CERTIFICATE, KeyKind.BLS}

@@ -10,12 +10,14 @@ import pytest
 from node.engine.description import (
     FILE_NAMES,
     GoPackage,
+    ValidatorList,
     VersionCheck,
     fill,
     fill_file,
     load_engine,
     node_file,
 )
+from node.engine.keys import KeyKind
 from node.errors import ConfigurationInvalid
 from scripts.local_consortium import NETWORKS
 
@@ -35,6 +37,29 @@ says = "1.2.3"
 [engine.go]
 package = "example.org/engine@v1.2.3"
 flags = []
+"""
+
+
+WITH_KEYS = r"""
+name = "somewhere"
+chain_id = 7
+endpoints = ["http://127.0.0.1:1"]
+[fees]
+rule = "market"
+[engine]
+program = "engine"
+validators = 3
+keys = ["certificate", "bls"]
+files = ["genesis.json"]
+rpc_path = "/rpc"
+ready_path = "/health"
+arguments = ["--cert={certificate_file}", "--key={certificate_key_file}", "--bls={bls_key_file}", "--meet={others}"]
+[engine.lists.others]
+of = "others"
+each = "id-${node_id}"
+[engine.lists.all]
+of = "all"
+each = "\n{\"id\": \"${node_id}\", \"proof\": \"${bls_proof}\", \"port\": ${peer_port}}"
 """
 
 
@@ -79,6 +104,47 @@ def test_a_wrong_engine_is_refused_by_the_settings_name(tmp_path: Path, was: str
     assert was in VALID
     with pytest.raises(ConfigurationInvalid, match=named):
         load_engine(written(tmp_path, VALID.replace(was, becomes)))
+
+
+def test_a_network_file_says_what_keys_a_validator_has_and_how_validators_are_listed(tmp_path: Path) -> None:
+    engine = load_engine(written(tmp_path, WITH_KEYS))
+    assert engine.keys == {KeyKind.CERTIFICATE, KeyKind.BLS}
+    assert engine.lists["others"] == ValidatorList(others=True, each="id-${node_id}")
+    assert engine.lists["all"].each.startswith("\n{")
+    assert (engine.rpc_path, engine.ready_path, engine.treasury) == ("/rpc", "/health", True)
+    assert not load_engine(written(tmp_path, WITH_KEYS.replace('"market"', '"zero"'))).treasury
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "named"),
+    [
+        ('"bls"]', '"bsl"]', "keys must be of account, peer, certificate, bls, not 'bsl'"),
+        ('"bls"]', '"certificate"]', "keys names the same text twice"),
+        (
+            "{certificate_file}",
+            "{account}",
+            "arguments has the unknown placeholder {account}; known are all, bls_key_file",
+        ),
+        ("{others}", "{nobody}", "arguments has the unknown placeholder {nobody}"),
+        ('of = "others"', 'of = "some"', "of must be one of all, others"),
+        (
+            "id-${node_id}",
+            "id-${account}",
+            "each can have only bls_proof, bls_public_key, node_id, peer_port, port after",
+        ),
+        ("id-${node_id}", "id-${", "each can have only"),
+        ("lists.others", "lists.peers", "peers cannot be the name of a list"),
+        ("lists.others", 'lists."a b"', "a b cannot be the name of a list"),
+        ('"/rpc"', '"rpc"', "rpc_path must begin with a slash"),
+        ('"/health"', '"health"', "ready_path must begin with a slash"),
+    ],
+)
+def test_wrong_keys_and_lists_are_refused_by_the_settings_name(
+    tmp_path: Path, was: str, becomes: str, named: str
+) -> None:
+    assert WITH_KEYS.count(was) == 1
+    with pytest.raises(ConfigurationInvalid, match=named):
+        load_engine(written(tmp_path, WITH_KEYS.replace(was, becomes)))
 
 
 def test_a_network_without_an_engine_is_not_run_by_one_machine(tmp_path: Path) -> None:

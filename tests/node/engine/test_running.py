@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from crypto.errors import KeyInvalid
-from node.chain.account import read_account
+from node.chain.account import read_account, read_address
 from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
-from node.engine.description import EngineDescription
-from node.engine.founding import HOMES, SECONDS_TO_MEET, Ports, bft_extra_data, founded, one_line, open_validators
-from node.engine.keys import KEY_FILES, KeyKind
-from node.engine.plans import Plan, count_processes, plan_process, plan_validators
+from node.engine.description import EngineDescription, ValidatorList
+from node.engine.founding import (
+    HOMES,
+    SECONDS_TO_MEET,
+    TREASURY,
+    Ports,
+    bft_extra_data,
+    founded,
+    one_line,
+    open_validators,
+)
+from node.engine.keys import KEY_FILES, KeyKind, secret_text
+from node.engine.plans import Plan, count_processes, least_height, plan_process, plan_validators
 from node.engine.running import Ended, RunningNetwork
 from node.errors import ChainProgramFailed, ChainProgramUnavailable, ConfigurationInvalid
 from scripts.processes import free_port
@@ -34,6 +46,11 @@ NETWORK = Network(
 )
 SLEEPER = "import signal; signal.pause()"
 READER = "import sys; print([open(name).read() for name in sys.argv[1:]], flush=True); import signal; signal.pause()"
+READER_OF_BYTES = """
+import signal, sys
+print(*[open(name, 'rb').read().hex() for name in sys.argv[1:4]], sys.argv[4], flush=True)
+signal.pause()
+"""
 # A parent that is killed: it starts one process and says which.
 PARENT = f"""
 import signal, subprocess, sys
@@ -174,6 +191,99 @@ def test_a_process_reads_its_secrets_once_and_they_are_in_no_command_line(tmp_pa
         assert SECRET not in arguments
         assert validator.secrets[KeyKind.PEER].hex() not in arguments
     assert not Path(f"/proc/{process}").exists()
+
+
+def test_a_validator_has_the_keys_that_its_engine_wants_and_lists_name_the_others(tmp_path: Path, state: Path) -> None:
+    (tmp_path / "all.txt").write_text("${ids}|${treasury}", encoding="ascii")
+    description = EngineDescription(
+        tmp_path,
+        7,
+        PYTHON.name,
+        ("-c", READER_OF_BYTES, "{certificate_key_file}", "{bls_key_file}", "{certificate_file}", "{others}"),
+        2,
+        ("all.txt",),
+        keys=frozenset({KeyKind.CERTIFICATE, KeyKind.BLS}),
+        lists={
+            "ids": ValidatorList(others=False, each="${node_id}"),
+            "others": ValidatorList(others=True, each="${node_id}"),
+        },
+        treasury=True,
+    )
+    (plan, _) = plans(description, state)
+    first, second = open_validators(description, state / HOMES, SECRET, Ports(8_000, 9_000))
+    assert first.account == ""
+    assert (first.home / "all.txt").read_text(encoding="ascii") == (
+        f"{first.public['node_id']},{second.public['node_id']}|{treasury_of(state)[2:].lower()}"
+    )
+    assert plan.values["others"] == second.public["node_id"]
+    assert sorted(path.name for path in first.home.rglob("*key*.json")) == ["bls-key.json", "certificate-key.json"]
+    with RunningNetwork(PYTHON, [plan], NETWORK):
+        wait_until(lambda: plan.log is not None and plan.log.read_bytes().endswith(b"\n"))
+    assert plan.log is not None
+    handed = [secret_text(kind, first.secrets[kind]) for kind in (KeyKind.CERTIFICATE, KeyKind.BLS)]
+    assert plan.log.read_text(encoding="ascii").split()[:2] == [content.hex() for content in handed]
+    for kind, secret in first.secrets.items():
+        assert secret.hex() not in repr(first)
+        for path in first.home.rglob("*"):
+            content = path.read_bytes() if path.is_file() and path != plan.log else b""
+            assert secret not in content
+            assert secret.hex().encode() not in content
+            assert secret_text(kind, secret) not in content
+
+
+def treasury_of(state: Path) -> str:
+    """The address of the treasury, which opens with the passphrase too."""
+    file = state / HOMES / TREASURY
+    assert read_account(file, SECRET).address == read_address(file)
+    return read_address(file)
+
+
+class Health(BaseHTTPRequestHandler):
+    """A process that serves the chain, and says apart from that whether it is ready."""
+
+    ready = False
+
+    def do_POST(self) -> None:
+        """Answer any JSON-RPC with the number of the chain."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._send(200, json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": "0x7"}).encode())
+
+    def do_GET(self) -> None:
+        """Say whether it is ready."""
+        self._send(200 if self.ready else 503, self.path.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's own name
+        """Print nothing."""
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_process_that_says_itself_when_it_is_ready_needs_no_block(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        description = replace(
+            engine(tmp_path, "-c", SLEEPER, validators=0), rpc_path="/rpc", ready_path="/health", validators=0
+        )
+        plan = plan_process(description, tmp_path, server.server_port)
+        assert plan.endpoint == f"http://127.0.0.1:{server.server_port}/rpc"
+        with RunningNetwork(PYTHON, [plan], NETWORK) as running:
+            with pytest.raises(ChainProgramFailed, match="was not ready within 1 s"):
+                running.wait_until_ready(seconds=1)
+            Health.ready = True
+            running.wait_until_ready(seconds=WAIT_SECONDS)
+        server.shutdown()
+
+
+def test_blocks_tell_that_validators_are_ready_unless_they_say_so_themselves(tmp_path: Path) -> None:
+    several = engine(tmp_path)
+    assert least_height(several, 3) == 3
+    assert least_height(replace(several, ready_path="/health"), 3) == 0
+    assert least_height(engine(tmp_path, validators=0), 1) == 0
 
 
 def test_the_end_of_one_is_told_and_the_end_of_the_last_is_a_failure(tmp_path: Path, state: Path) -> None:
