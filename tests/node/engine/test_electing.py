@@ -55,6 +55,17 @@ list = ["list", "{home}"]
 add = ["vote", "{home}", "{account}", "{candidate}", "yes"]
 remove = ["vote", "{home}", "{account}", "{candidate}", "no"]
 """
+# The same network with votes by JSON-RPC, and validators that sign blocks with the key of their connections.
+BY_RPC = (
+    NETWORK[: NETWORK.index("[engine.votes]")].replace("validators = 3", 'validators = 3\nsealing_key = "node-key"')
+    + """
+[engine.votes]
+quorum = "two-thirds"
+list = { method = "votes_list", params = [] }
+add = { method = "votes_cast", params = ["{candidate}", true] }
+remove = { method = "votes_cast", params = ["{candidate}", false] }
+"""
+)
 
 
 @dataclass(frozen=True)
@@ -81,14 +92,20 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def network() -> str:
+    """The network file of the place."""
+    return NETWORK
+
+
+@pytest.fixture
+def place(tmp_path: Path, network: str) -> Iterator[Place]:
     """Three validators, run by the command itself."""
     program = tmp_path / "bin" / "voting-engine"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {voting_engine.__file__} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     file = tmp_path / "network.toml"
-    file.write_text(NETWORK, encoding="utf-8")
+    file.write_text(network, encoding="utf-8")
     # The founders' digits, with nothing between: the engine's own list is made of it.
     (tmp_path / "genesis.json").write_text('"${validator_accounts}"', encoding="ascii")
     ports = free_ports(32)
@@ -128,6 +145,21 @@ def test_four_become_of_three_and_three_of_four_and_a_number_is_used_again(place
     assert leaving.account not in place.validators()
     assert numbers(place.state) == [1, 3, 4]
     assert place.electorate().add().number == 2
+
+
+@pytest.mark.parametrize("network", [BY_RPC], ids=["json-rpc"])
+def test_votes_are_calls_of_the_json_rpc_where_the_network_file_says_so(place: Place) -> None:
+    added = place.electorate().add()
+    assert added.account in place.validators()
+    # Two thirds of four are three, so that one may be down, and is voted out by the rest.
+    place.kill(2)
+    gone = describe(place.state).validator(2).account
+    place.electorate().remove(2)
+    assert gone not in place.validators()
+    # Of the three that are left two must run.
+    place.kill(3)
+    with pytest.raises(ValidatorsTooFew, match="without validator 1 there are 2 validators, of which 1 run"):
+        place.electorate().remove(1)
 
 
 def test_without_a_majority_nothing_is_changed_and_a_restarted_one_brings_it_back(place: Place) -> None:

@@ -2,9 +2,9 @@
 
     serve PORT HOME ACCOUNT     a validator; a block comes with every question for the height, while more than half of the validators run
     list HOME                   prints the validators
-    vote HOME ACCOUNT WHOM yes  a vote of ACCOUNT's; `no` against, `end` takes it back
+    vote HOME ACCOUNT WHOM yes  a vote of ACCOUNT's; `no` against
 
-It stands where a real engine does, behind the same command lines and the same JSON-RPC; what it leaves out is the consensus.
+The JSON-RPC has `votes_list` and `votes_cast` (account, true or false) for the same. It stands where a real engine does, behind the same command lines and the same JSON-RPC; what it leaves out is the consensus.
 """
 
 from __future__ import annotations
@@ -68,8 +68,13 @@ def serve(port: int, home: Path, account: str) -> None:
             with chain(home) as document:
                 if request["method"] == "eth_blockNumber" and makes_blocks(document):
                     document["height"] += 1
-                answers = {"eth_chainId": 7, "eth_blockNumber": document["height"], "net_peerCount": 1}
-            answer = {"jsonrpc": "2.0", "id": request["id"], "result": hex(answers[request["method"]])}
+                numbers = {"eth_chainId": 7, "eth_blockNumber": document["height"], "net_peerCount": 1}
+                results: dict[str, object] = {name: hex(number) for name, number in numbers.items()}
+                results |= {"votes_list": document["validators"], "votes_cast": True}
+            if request["method"] == "votes_cast":
+                whom, wanted = request["params"]
+                vote(home, account, whom, "yes" if wanted is True else "no")
+            answer = {"jsonrpc": "2.0", "id": request["id"], "result": results[request["method"]]}
             body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
