@@ -90,7 +90,9 @@ def up(
                 say=output.note,
             )
             try:
-                with Control(state, running.call, owner.handle):
+                with Control(
+                    state, running.call, owner.handle, lambda one: output.note(f"refused: {one.reason} {one}")
+                ):
                     _show(output, rules.name, state, running, paid=engine.treasury)
                     running.wait(
                         lambda one: output.note(

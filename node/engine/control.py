@@ -79,9 +79,8 @@ def running_in(state: Path) -> Iterator[None]:
 
 @contextmanager
 def changing(state: Path) -> Iterator[None]:
-    """Be the one command that changes the validators of a state directory. Raises NetworkHeld, FileUnusable."""
-    if not state.is_dir():
-        raise NetworkNotRunning(f"there is no directory {state}", state=state)
+    """Be the one command that changes the validators of a network that runs. Raises NetworkNotRunning, NetworkHeld, FileUnusable."""
+    _holder(state)
     with locked(state / CHANGE_LOCK, "another command is changing the validators of"):
         yield
 
@@ -93,14 +92,20 @@ class Control:
         state: the directory, whose lock this process holds.
         submit: has a piece of work done by the thread that may start processes.
         handle: answers a valid request, called by that thread; a Refusal becomes the answer.
+        refused: told of each refusal, for the log.
     """
 
     def __init__(
-        self, state: Path, submit: Callable[[Callable[[], None]], None], handle: Callable[[str, int], Answer]
+        self,
+        state: Path,
+        submit: Callable[[Callable[[], None]], None],
+        handle: Callable[[str, int], Answer],
+        refused: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
         self._state = state
         self._submit = submit
         self._handle = handle
+        self._refused = refused
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def __enter__(self) -> Self:
@@ -137,7 +142,7 @@ class Control:
         try:
             ask, number = _request(_line(connection, MAX_REQUEST_BYTES))
         except (OSError, ValueError):
-            _send(connection, _refused(ConfigurationInvalid("what was asked is not understood")))
+            _send(connection, self._refusal(ConfigurationInvalid("what was asked is not understood")))
             return
         self._submit(lambda: self._answer(connection, ask, number))
 
@@ -145,10 +150,14 @@ class Control:
         try:
             answer = self._handle(ask, number)
         except Refusal as refusal:
-            answer = _refused(refusal)
+            answer = self._refusal(refusal)
         except Exception as defect:  # noqa: BLE001 - a defect of one request ends no network
-            answer = _refused(InternalError(f"{type(defect).__name__}: {defect}"))
+            answer = self._refusal(InternalError(f"{type(defect).__name__}: {defect}"))
         _send(connection, answer)
+
+    def _refusal(self, refusal: Refusal) -> Answer:
+        self._refused(refusal)
+        return {"error": {"reason": refusal.reason, "message": str(refusal)}}
 
 
 def ask(state: Path, request: str, number: int = 0) -> Answer:
@@ -258,10 +267,6 @@ def _line(connection: socket.socket, most: int) -> bytes:
 def _send(connection: socket.socket, answer: Answer) -> None:
     with connection, suppress(OSError):  # who asked may be gone
         connection.sendall(json.dumps(answer).encode() + b"\n")
-
-
-def _refused(refusal: Refusal) -> Answer:
-    return {"error": {"reason": refusal.reason, "message": str(refusal)}}
 
 
 def _refusal(error: dict[str, str]) -> Refusal:

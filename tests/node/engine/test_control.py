@@ -81,14 +81,16 @@ def test_what_is_asked_is_answered_and_a_refusal_comes_back_as_it_was_raised(tmp
     ids=["empty", "no ask", "list", "unknown", "truth", "list asked", "no text", "long"],
 )
 def test_what_is_not_understood_is_refused_and_ends_nothing(tmp_path: Path, line: bytes) -> None:
-    with running_in(tmp_path), Control(tmp_path, lambda work: work(), answers):
+    refused: list[str] = []
+    control = Control(tmp_path, lambda work: work(), answers, lambda refusal: refused.append(refusal.reason))
+    with running_in(tmp_path), control:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(WAIT_SECONDS)
             connection.connect(os.path.relpath(tmp_path / SOCKET))
             connection.sendall(line)
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.readline())
-        assert answer["error"]["reason"] == ConfigurationInvalid.reason
+        assert [answer["error"]["reason"]] == refused == [ConfigurationInvalid.reason]
         assert ask(tmp_path, "describe")["asked"] == "describe"
 
 
@@ -126,5 +128,7 @@ def test_the_network_that_runs_is_ended_and_waited_for(tmp_path: Path, holder: s
     assert holder.wait() == 0
     with pytest.raises(NetworkNotRunning):
         end_network(tmp_path)
-    with pytest.raises(NetworkNotRunning), changing(tmp_path / "nothing"):
-        pass
+    for directory in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(NetworkNotRunning), changing(directory):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]

@@ -15,6 +15,7 @@ import pytest
 
 from crypto.errors import KeyInvalid
 from node.chain.network import load_network
+from node.cli.output import Exit
 from node.engine.description import NODE_FILE, load_engine
 from node.engine.electing import Electorate, describe
 from node.engine.founding import FOUNDERS, HOMES, numbers
@@ -22,7 +23,7 @@ from node.engine.growing import join
 from node.engine.watching import look, makes_blocks
 from node.errors import ConfigurationInvalid, ValidatorsTooFew, ValidatorUnknown
 from scripts.processes import Child, free_ports
-from tests.node.cli.desk import PASSPHRASE
+from tests.node.cli.desk import PASSPHRASE, kiteline
 from tests.node.engine import voting_engine
 from tests.node.engine.test_running import wait_until
 
@@ -187,6 +188,44 @@ def test_without_a_majority_nothing_is_changed_and_a_restarted_one_brings_it_bac
     # One that is down is voted out by those that run.
     place.electorate().remove(2)
     assert numbers(place.state) == [1, 3]
+
+
+def test_the_commands_say_how_the_network_is_and_end_with_the_code_for_it(place: Place) -> None:
+    state = ["--state", str(place.state)]
+    environment = {"KITELINE_PASSPHRASE": SECRET}
+    healthy = kiteline("chain", "status", *state, "--json", environment=environment)
+    document = json.loads(healthy.out)
+    assert (healthy.code, document["makes_blocks"], document["network"]) == (Exit.DONE, True, "voting")
+    assert [(one["number"], one["alive"], one["peers"]) for one in document["processes"]] == [
+        (number, True, 1) for number in (1, 2, 3)
+    ]
+    assert {one["account"] for one in document["processes"]} == set(place.validators())
+    second = kiteline(
+        *("chain", "up", "--network", str(place.file), *state, "--json"),
+        environment={**environment, "PATH": f"{place.program.parent}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert (second.code, json.loads(second.out)["error"]["reason"]) == (Exit.REFUSED, "NETWORK_HELD")
+    refused = kiteline("chain", "remove-validator", "7", *state, "--json", environment=environment)
+    assert (refused.code, json.loads(refused.out)["error"]["reason"]) == (Exit.REFUSED, "VALIDATOR_UNKNOWN")
+
+    place.kill(1)
+    place.kill(3)
+    stuck = kiteline("chain", "status", *state, "--json", environment=environment)
+    document = json.loads(stuck.out)
+    assert (stuck.code, document["makes_blocks"]) == (Exit.UNAVAILABLE, False)
+    assert [one["alive"] for one in document["processes"]] == [False, True, False]
+    shown = kiteline("chain", "restart-validator", "3", *state, environment=environment)
+    assert (shown.code, "validator 3" in shown.out) == (Exit.DONE, True)
+
+    ended = kiteline("chain", "down", *state, "--json", environment=environment)
+    assert ended.code == Exit.DONE
+    assert not Path(f"/proc/{document['processes'][1]['pid']}").exists()
+    for command in ("down", "status"):
+        nothing = kiteline("chain", command, *state, "--json", environment=environment)
+        assert (nothing.code, json.loads(nothing.out)["error"]["reason"]) == (
+            Exit.UNAVAILABLE,
+            "NETWORK_NOT_RUNNING",
+        )
 
 
 def test_what_was_cut_short_is_taken_up_again(place: Place) -> None:
