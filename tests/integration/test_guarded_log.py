@@ -21,6 +21,7 @@ from crypto.engine import load_engine
 from crypto.notes import parse_note
 from crypto.packed import Packed
 from kiteline.audit.v1 import audit_pb2
+from node.app.node import DECIDED_HEAD
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, LocalConsortium, MemberPlan
 from scripts.processes import free_port
 from tests.integration.conftest import initialise
@@ -85,9 +86,16 @@ def harbour(consortium: LocalConsortium, tmp_path_factory: pytest.TempPathFactor
 
 
 @contextmanager
-def _with(harbour: Harbour, log: Path, head: Path | None) -> Iterator[None]:
-    """The node's directory with another log, and another head file or none; as it was afterwards."""
+def _with(harbour: Harbour, log: Path, head: Path | None, *, keeps_decided: bool = False) -> Iterator[None]:
+    """The node's directory with another log, and another head file or none; as it was afterwards.
+
+    Where the whole data directory is of a backup, the head that was decided last is none of the newest; `keeps_decided`: the log alone was restored.
+    """
     whole = harbour.head.read_bytes()
+    decided = harbour.home / "data" / DECIDED_HEAD
+    newest = decided.read_bytes()
+    if not keeps_decided:
+        decided.unlink()
     shutil.rmtree(harbour.log)
     shutil.copytree(log, harbour.log)
     harbour.head.unlink()
@@ -99,6 +107,7 @@ def _with(harbour: Harbour, log: Path, head: Path | None) -> Iterator[None]:
         shutil.rmtree(harbour.log)
         shutil.copytree(harbour.new / "log", harbour.log)
         harbour.head.write_bytes(whole)
+        decided.write_bytes(newest)
 
 
 def _size(log: Path) -> int:
@@ -116,6 +125,15 @@ def test_a_store_from_an_old_backup_does_not_append(
         said = check_refused(consortium, harbour.home, "STORE_BEHIND")
         assert ("head file" if head == "new" else "the chain has") in said
         assert "kiteline audit restore" in said
+
+
+def test_a_log_that_was_restored_alone_is_behind_the_head_that_was_decided(
+    consortium: LocalConsortium, harbour: Harbour
+) -> None:
+    """Before the chain is asked, and without a head file."""
+    with _with(harbour, harbour.old / "log", None, keeps_decided=True):
+        said = check_refused(consortium, harbour.home, "STORE_BEHIND")
+        assert DECIDED_HEAD in said
 
 
 def test_a_head_file_that_was_replaced_is_refused(
