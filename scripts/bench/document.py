@@ -43,6 +43,13 @@ TABLES = (
         with_seconds=True,
     ),
     Table(
+        "chain",
+        "Chains",
+        "Each network that the machine can run, all its validators on it, one member's account. An anchor is over when its block is final by the network's rule and indexed; the baseline signs the same call beforehand, hands it to the "
+        "same endpoint and asks for a receipt in whatever block. A receipt of an exchange waits besides for the next turn of the schedule (`chain.anchor_interval_seconds`, 10 s as shipped). The verifier is the one file, without the "
+        "engine. The index is emptied and filled anew. The gas of each call stands in tests/contracts/gas.toml.",
+    ),
+    Table(
         "query",
         "Queries",
         "One record by its key among all villages: the caller, two node processes and the chain share the machine. Every answer is proven, signed, receipted and logged durably on both sides. "

@@ -62,19 +62,24 @@ class RunningNetwork:
         return file, trust
 
 
+def require(name: str) -> EngineDescription:
+    """How the network of this folder is started; skips the asking test, in words, where this machine cannot."""
+    try:
+        engine = load_engine(NETWORKS / name / "network.toml")
+    except ConfigurationInvalid as why:
+        pytest.skip(f"{name} was not run: {why}")
+    if find_program(engine) is None and (engine.go is None or shutil.which("go") is None):
+        pytest.skip(f"{name} was not run: no {engine.program} of the right version, and nothing to build it with")
+    return engine
+
+
 @contextmanager
 def started(name: str, directory: Path) -> Iterator[RunningNetwork]:
     """Start the network of this folder of network_configs with a consortium; whatever happens, no process stays.
 
     Skips the asking test, in words, where the network is not one that this machine can run.
     """
-    file = NETWORKS / name / "network.toml"
-    try:
-        engine = load_engine(file)
-    except ConfigurationInvalid as why:
-        pytest.skip(f"{name} was not run: {why}")
-    if find_program(engine) is None and (engine.go is None or shutil.which("go") is None):
-        pytest.skip(f"{name} was not run: no {engine.program} of the right version, and nothing to build it with")
+    file, engine = NETWORKS / name / "network.toml", require(name)
     with LocalConsortium(directory / name, [CIVIL_AFFAIRS, HEALTH], network=file) as consortium:
         network = load_network(consortium.directory / "network.toml")
         source = directory / "people.csv"
