@@ -19,7 +19,7 @@ setup:  ## install what the product needs into .venv and node_modules
 setup-dev:
 	@$(PYTHON) scripts/set_up.py --dev
 
-demo: setup  ## run one whole exchange between three departments (ROWS=all for the whole country, NETWORK=clique for four validators)
+demo: setup  ## run one whole exchange between three departments (ROWS=all for the whole country, NETWORK=clique or avalanche for several validators)
 	@$(BIN)/python -m scripts.demo --rows $(ROWS) --network $(NETWORK)
 
 test: setup-dev  ## run the tests (TEST=path for some of them)
