@@ -42,6 +42,11 @@ def outbid(fees: dict[str, int], signed: bytes) -> dict[str, int] | None:
     return {**fees, "maxFeePerGas": highest, "maxPriorityFeePerGas": tip}
 
 
+def gas_of(signed: bytes) -> int:
+    """The gas limit of a signed EIP-1559 transaction: item 4 of the list after its type byte."""
+    return int.from_bytes(rlp.decode(signed[1:])[4], "big")
+
+
 def _offered(signed: bytes) -> tuple[int, int]:
     """(tip, highest fee) of a signed EIP-1559 transaction: items 2 and 3 of the list after its type byte."""
     fields = rlp.decode(signed[1:])

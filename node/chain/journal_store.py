@@ -189,9 +189,17 @@ class JournalStore:
             return renewed
 
     def replace(self, entry: Entry, signed: bytes) -> Entry:
-        """Add a signed transaction of the same nonce, that pays more, to an unfinished entry."""
-        changed = replace(entry, signed=(*entry.signed, signed), hashes=(*entry.hashes, keccak(signed)))
+        """Add a signed transaction of the same nonce, that pays more, to an unfinished entry.
+
+        Gives the entry as it is then. Nothing is added if it is not the entry that was given any more: another thread or process
+        was first, and of none that it may have sent the hash may be lost.
+        """
         with writing(self._environment) as transaction:
+            value = transaction.get(entry.purpose.encode(), db=self._entries)
+            held = entry if value is None else _read(entry.purpose, value)
+            if value is None or held != entry:
+                return held
+            changed = replace(entry, signed=(*entry.signed, signed), hashes=(*entry.hashes, keccak(signed)))
             transaction.put(entry.purpose.encode(), _write(changed), db=self._entries)
         return changed
 

@@ -19,7 +19,7 @@ from eth_account.signers.local import LocalAccount
 from eth_account.types import TransactionDictType
 
 from node.chain.endpoints import Endpoints
-from node.chain.fees import outbid, present_fees
+from node.chain.fees import gas_of, outbid, present_fees
 from node.chain.finality import Finality
 from node.chain.journal_store import Call, Entry, JournalStore, State
 from node.chain.json_rpc import (
@@ -127,9 +127,14 @@ class Sender:
         return entry.mined if entry is not None and entry.state is State.MINED else None
 
     def resume(self) -> None:
-        """Send every unfinished transaction again, in order of nonces. Raises ChainUnavailable."""
-        for entry in self._journal.unfinished(self._address):
-            self._broadcast(entry)
+        """Send every unfinished transaction again, in order of nonces, for what the network asks now. Raises ChainUnavailable.
+
+        Also those that nobody waits for: one that the market has left behind would hold up all that have a higher nonce.
+        """
+        entries = self._journal.unfinished(self._address)
+        fees = self._fees() if entries and self._network.fees is FeeRule.MARKET else {}
+        for entry in entries:
+            self._broadcast(self._outbid(entry, fees) if fees else entry)
 
     def sweep(self) -> None:
         """Finish what was mined while nobody waited for it, and send again, now and then, what is in no block. Raises ChainUnavailable."""
@@ -245,6 +250,7 @@ class Sender:
         resend = self._clock() + int(RESEND_SECONDS * 1_000)
         pause = FIRST_WAIT_SECONDS
         while True:
+            entry = self._journal.entry(entry.purpose) or entry  # another thread may have made it pay more
             receipt = self._found_receipt(entry.hashes)
             if receipt is not None:
                 self._finality.refresh()
@@ -316,10 +322,8 @@ class Sender:
                 return entry  # mined between the two questions
             # Another transaction of this account took the nonce for good, so ours can never be mined any more.
             entry = self._renew(entry)
-        elif self._network.fees is FeeRule.MARKET:
-            entry = self._outbid(entry)
         self.resume()  # those of lower nonces too: ours waits for them
-        return entry
+        return self._journal.entry(entry.purpose) or entry
 
     def _renew(self, entry: Entry) -> Entry:
         """Sign an entry's call for another nonce. Raises TransactionRefused if it cannot be done any more."""
@@ -335,12 +339,13 @@ class Sender:
         fees = self._fees()
         return self._journal.renew(entry, self._count("pending"), lambda nonce: self._sign(call, nonce, gas, fees))
 
-    def _outbid(self, entry: Entry) -> Entry:
+    def _outbid(self, entry: Entry, fees: dict[str, int]) -> Entry:
         """Replace a transaction by one of the same nonce that pays more, if the market has left it behind."""
-        raised = outbid(self._fees(), entry.signed[-1])
-        if raised is None:
+        raised = outbid(fees, entry.signed[-1])
+        if raised is None or self._newest_receipt(entry.hashes) is not None:
             return entry
-        return self._journal.replace(entry, self._sign(entry.call, entry.nonce, self._rehearse(entry.call), raised))
+        # With its own gas: what the call would take now does not matter, since it may have been done in another form meanwhile.
+        return self._journal.replace(entry, self._sign(entry.call, entry.nonce, gas_of(entry.signed[-1]), raised))
 
     def _count(self, tag: str) -> int:
         return read_quantity(self._endpoints.ask("eth_getTransactionCount", self.address, tag))

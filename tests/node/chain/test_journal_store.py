@@ -47,6 +47,29 @@ def journal(tmp_path: Path) -> JournalStore:
     return JournalStore.create(tmp_path / "journal", IDENTITY)
 
 
+def test_of_two_who_raise_one_price_the_first_is_kept_and_the_second_told(journal: JournalStore) -> None:
+    entry = begin(journal, "p")
+    raised = journal.replace(entry, signed("p", 0, 1))
+    assert journal.replace(entry, signed("p", 0, 2)) == raised == journal.entry("p")
+    journal.finish(raised, mined(raised, 4), succeeded=True)
+    assert journal.replace(raised, signed("p", 0, 3)) == journal.entry("p")
+    assert journal.pending() == 0
+    discarded = begin(journal, "q")
+    journal.discard(discarded)
+    assert journal.replace(discarded, signed("q", 1, 1)) == discarded
+    assert journal.entry("q") is None
+
+
+def test_what_hands_money_over_survives_a_restart_as_it_was(journal: JournalStore, tmp_path: Path) -> None:
+    transfer = Call(b"\3" * 20, b"", "a transfer", 10**21)
+    begun = journal.begin("fund", transfer, ACCOUNT, 0, lambda nonce: signed("fund", nonce))
+    journal.close()
+    again = JournalStore.open(tmp_path / "journal", IDENTITY)
+    assert again.entry("fund") == begun
+    assert begun.call.value == 10**21
+    again.close()
+
+
 def test_an_entry_survives_a_restart_as_it_was(journal: JournalStore, tmp_path: Path) -> None:
     first = journal.replace(begin(journal, "p", 7), signed("p", 7, 1))
     second = begin(journal, "q", 7)

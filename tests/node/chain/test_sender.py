@@ -328,6 +328,34 @@ def test_a_market_network_is_paid_and_a_price_left_behind_is_raised(tmp_path: Pa
         chain.close()
 
 
+def test_a_transaction_that_nobody_waits_for_does_not_hold_up_those_after_it(tmp_path: Path) -> None:
+    with Anvil(tmp_path / "market", base_fee=10**9) as anvil:
+        consortium = found_with_money(anvil, make_member(1), tmp_path)
+        chain = consortium.open(consortium.members[0], tmp_path / "first")
+        chain.view.refresh()
+        first, second = os.urandom(32), os.urandom(32)
+        anvil.rpc("evm_setAutomine", False)
+        chain.sender._deadline_ms = 0
+        with pytest.raises(ChainUnavailable):
+            chain.writer.anchor(first, 1, DIGEST, DIGEST)
+        anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(20_000_000_000))
+        anvil.mine()
+        chain.sender._deadline_ms = 20_000
+        sending = threading.Thread(target=chain.writer.anchor, args=(second, 1, DIGEST, DIGEST))
+        sending.start()
+        wait_until(lambda: len(unfinished(chain, consortium)[0].signed) == 2)
+        lower, higher = unfinished(chain, consortium)
+        assert (lower.nonce + 1, len(higher.signed)) == (higher.nonce, 1)
+        wait_until(lambda: anvil.rpc("eth_getTransactionByHash", hexadecimal(lower.hashes[1])) is not None)
+        anvil.mine()
+        sending.join(20)
+        chain.view.refresh()
+        found_anchors = [chain.view.newest_anchor(FIRST, log) for log in (first, second)]
+        assert [anchor and anchor.transaction_hash for anchor in found_anchors] == [lower.hashes[1], higher.hashes[0]]
+        assert not unfinished(chain, consortium)
+        chain.close()
+
+
 def unfinished(chain: Chain, consortium: Consortium) -> list[Entry]:
     """Entries of the first member that wait."""
     return chain.journal.unfinished(bytes.fromhex(consortium.members[0].account.address[2:]))

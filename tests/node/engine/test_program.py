@@ -67,6 +67,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     with zipfile.ZipFile(versions / f"{TAG}.zip", "w") as archive:
         archive.writestr(f"{MODULE}@{TAG}/go.mod", f"module {MODULE}\n")
         archive.writestr(f"{MODULE}@{TAG}/main.go", SOURCE)
+        archive.writestr(f"{MODULE}@{TAG}/main/main.go", SOURCE)
     cache = {"GOMODCACHE": str(tmp_path / "modules"), "GOFLAGS": "-modcacherw"}
     return {**os.environ, **cache, "GOPROXY": (tmp_path / "proxy").as_uri(), "GONOSUMDB": "*", "GONOSUMCHECK": "1"}
 
@@ -78,6 +79,14 @@ def test_go_builds_it_once_and_tells_how_far_it_is(tmp_path: Path, environment: 
     assert find_program(wanted, root=tmp_path / "root", built=tmp_path / "built") == built
     assert counts == list(range(1, len(counts) + 1))
     assert counts
+
+
+def test_a_program_that_go_calls_otherwise_is_put_where_it_is_looked_for(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    wanted = engine("wheel", go=GoPackage(f"{MODULE}/main@{TAG}", ()))
+    built = build_program(wanted, built=tmp_path / "built", environment=environment)
+    assert list((tmp_path / "built").iterdir()) == [built] == [tmp_path / "built" / "wheel"]
 
 
 def test_what_go_says_of_a_package_that_it_cannot_build_is_in_the_refusal(
