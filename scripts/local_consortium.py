@@ -117,7 +117,7 @@ class LocalConsortium:
         for member in self.members:
             self._say(f"keys and configuration of {member.name}")
             self._initialise(member)
-        self._fund()
+        self.fund(*self.members)
         founder, *others = self.members
         self._say("contracts")
         self.kiteline(founder, "chain", "deploy", "--founder", str(self._admission(founder)))
@@ -235,12 +235,12 @@ class LocalConsortium:
             str(self.directory / "contracts.toml"),
         )
 
-    def _fund(self) -> None:
-        """Give every member's account money, where transactions are paid for."""
+    def fund(self, *members: MemberPlan) -> None:
+        """Give members' accounts money, where transactions are paid for."""
         if self.treasury is None:
             return
         self._say("money for the members' accounts")
-        files = [str(self._admission(member)) for member in self.members]
+        files = [str(self._admission(member)) for member in members]
         source = ["--treasury", self.treasury, "--network", str(self.directory / "network.toml")]
         self.kiteline(None, "chain", "fund", *files, *source)
 

@@ -342,7 +342,7 @@ class Sender:
     def _outbid(self, entry: Entry, fees: dict[str, int]) -> Entry:
         """Replace a transaction by one of the same nonce that pays more, if the market has left it behind."""
         raised = outbid(fees, entry.signed[-1])
-        if raised is None or self._newest_receipt(entry.hashes) is not None:
+        if raised is None or self._found_receipt(entry.hashes) is not None:
             return entry
         # With its own gas: what the call would take now does not matter, since it may have been done in another form meanwhile.
         return self._journal.replace(entry, self._sign(entry.call, entry.nonce, gas_of(entry.signed[-1]), raised))

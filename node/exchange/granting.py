@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crypto.errors import Refusal
 from crypto.packed import Packed
@@ -175,15 +175,25 @@ class Granting:
             provider_id=self._context.member_id,
             time_ms=now_ms,
         )
-        decision_note = await self._context.notary.sign(decision)
-        await self._context.journal.record(
-            Step(Event.DECISION_MADE, self._context.member_id, grant_subject(grant_id), decision_note)
-        )
+        # The same decision again, after the chain did not answer in time, is the note that may be on its way; the contract would refuse another.
+        decision_note = self._said_before(decision)
+        if decision_note is None:
+            decision_note = await self._context.notary.sign(decision)
+            await self._context.journal.record(
+                Step(Event.DECISION_MADE, self._context.member_id, grant_subject(grant_id), decision_note)
+            )
         digest = note_digest(decision_note)
         writer = self._context.writer
         if terms is None:
             return await asyncio.to_thread(writer.deny_grant, grant_id, digest)
         return await asyncio.to_thread(writer.approve_grant, grant_id, digest, terms.expiry_seconds, terms.quota)
+
+    def _said_before(self, decision: Decision) -> bytes | None:
+        """The note of this very decision, whenever it was made."""
+        for note in self._context.ledger.decisions(decision.grant_id):
+            if replace(read_as(Decision, note), time_ms=decision.time_ms) == decision:
+                return note
+        return None
 
     async def _check_requester(self, grant: GrantOnChain) -> None:
         """Refuse an approval that the contract would refuse, before it is signed and logged. Raises NotAMember."""

@@ -108,6 +108,11 @@ class Ledger:
         with self._lock:
             return self._decisions.get(grant_id + digest)
 
+    def decisions(self, grant_id: bytes) -> list[bytes]:
+        """Every decision note about a grant, also of those that did not reach the chain yet."""
+        with self._lock:
+            return [note for _, note in self._decisions.scan(grant_id)]
+
     def version(self, dataset_id: bytes, size: int) -> bytes | None:
         """The version note of one size of a dataset that this node provides."""
         with self._lock:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from node.errors import NotAMember
-from node.exchange.granting import Wish
-from node.model.chain import GrantState, MemberStatus
+from node.errors import ChainUnavailable, NotAMember
+from node.exchange.granting import Granting, Wish
+from node.model.chain import GrantState, MemberStatus, Mined
 from node.model.grants import Terms
 from tests.support.exchange_world import Node, World, make_grant
+from tests.support.memory_chain import MemoryWriter
 
 AS_ASKED = Terms((), 0, 0)
 
@@ -50,3 +51,26 @@ async def test_a_reinstated_members_request_is_approved() -> None:
         _set_status(world, requester, status)
     await provider.granting.decide(grant_id, approve=True, reason="", wanted=AS_ASKED)
     assert world.chain.grants_by_id[grant_id].state is GrantState.APPROVED
+
+
+async def test_a_decision_that_is_repeated_while_the_first_is_under_way_is_the_same_one() -> None:
+    """The chain did not answer in time, so the officer decides again; another note would be refused once the first is mined."""
+    _, provider, _, grant_id = await _asked()
+    digests: list[bytes] = []
+
+    class SilentWriter(MemoryWriter):
+        def approve_grant(self, grant_id: bytes, terms_digest: bytes, expiry_seconds: int, quota: int) -> Mined:
+            digests.append(terms_digest)
+            raise ChainUnavailable("it is journaled and may still be mined")
+
+        def deny_grant(self, grant_id: bytes, reason_digest: bytes) -> Mined:
+            return self.approve_grant(grant_id, reason_digest, 0, 0)
+
+    provider.context = replace(provider.context, writer=SilentWriter(provider.world.chain, provider.member_id))
+    granting = Granting(provider.context)
+    before = len(provider.entries)
+    for approve in (True, True, False):
+        with pytest.raises(ChainUnavailable):
+            await granting.decide(grant_id, approve=approve, reason="" if approve else "no", wanted=AS_ASKED)
+    assert digests[0] == digests[1] != digests[2]
+    assert provider.events()[before:] == ["DECISION_MADE", "DECISION_MADE"]
