@@ -201,7 +201,7 @@ class FaultyProxy:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
             # By HTTP/1.0 the answer ends with the connection.
-            head = f"POST / HTTP/1.0\r\nHost: {parts.hostname}\r\nContent-Type: application/json\r\n"
+            head = f"POST {parts.path or '/'} HTTP/1.0\r\nHost: {parts.hostname}\r\nContent-Type: application/json\r\n"
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             await reader.readuntil(b"\r\n\r\n")
             return await reader.read()
