@@ -14,7 +14,7 @@ from node.chain.network import Network
 from node.engine.owning import Description, Running
 from node.errors import ChainUnavailable
 
-QUIET_BLOCKS = 10  # so many times the time of one without a block, and none is made
+QUIET_BLOCKS = 10  # so many times the time of one without a block, and none comes any more
 _LOOK_SECONDS = 0.2
 _ANSWER_SECONDS = 5.0
 
@@ -53,12 +53,15 @@ def makes_blocks(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Whether a block comes above those of `views`, in `QUIET_BLOCKS` times the time that one takes.
+    """Whether more blocks come above those of `views` than there are processes that answer.
+
+    Fewer prove nothing: where validators take turns, each of those that are left after a majority ended can still make one (EIP-225, `SIGNER_LIMIT`).
 
     Args:
         views: from `look`.
         rules: the chain's.
-        block_seconds: longest time between two blocks; 0 where they come with transactions only, and an answer has to do.
+        block_seconds: longest time between two blocks; 0 where they come with transactions only, and an answer has to do. Without a block
+            for `QUIET_BLOCKS` times as long, none comes any more.
         monotonic: a clock, s.
         sleep: waits so many seconds.
     """
@@ -66,10 +69,14 @@ def makes_blocks(
     if not answering or not block_seconds:
         return bool(answering)
     highest = max(view.height or 0 for view in answering)
+    enough = highest + len(answering) + 1
     deadline = monotonic() + QUIET_BLOCKS * block_seconds
     while monotonic() < deadline:
-        if any((height_of(view.process, rules) or 0) > highest for view in answering):
+        height = max(height_of(view.process, rules) or 0 for view in answering)
+        if height >= enough:
             return True
+        if height > highest:
+            highest, deadline = height, monotonic() + QUIET_BLOCKS * block_seconds
         sleep(_LOOK_SECONDS)
     return False
 

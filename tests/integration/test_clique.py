@@ -10,13 +10,14 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from node.chain.block_evidence import raw_header
 from node.chain.finality import header_at
 from node.chain.json_rpc import WITHOUT_TRANSACTIONS, read_bytes, read_object
-from scripts.local_consortium import CIVIL_AFFAIRS
+from scripts.local_consortium import CIVIL_AFFAIRS, CommandFailed
 from tests.support.clique import VALIDATORS, Validators, signer
 from tests.support.networks import RunningNetwork, wait_until
 
@@ -116,15 +117,31 @@ def test_a_fifth_validator_is_voted_in_and_out_again_while_an_anchor_goes_throug
     assert 0 < sets[1]["since"] < joined + 1 < sets[2]["since"]
 
 
-def test_a_validator_that_was_killed_is_brought_back(running: RunningNetwork) -> None:
-    clique = running.consortium
-    state = ["--state", str(clique.directory / "chain")]
-    victim = clique.chain_processes[VALIDATORS - 1]
-    os.kill(victim["pid"], signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{victim['pid']}").exists())
-    down = clique.kiteline(None, "chain", "status", *state)
-    assert [one["alive"] for one in down["processes"]] == [True] * (VALIDATORS - 1) + [False]
-    started = clique.kiteline(None, "chain", "restart-validator", str(VALIDATORS), *state)
+def test_validators_that_were_killed_are_brought_back_by_number_or_all_together(running: RunningNetwork) -> None:
+    consortium = running.consortium
+
+    def chain(command: str, *arguments: str) -> Any:  # noqa: ANN401 - a JSON document
+        return consortium.kiteline(None, "chain", command, *arguments, "--state", str(consortium.directory / "chain"))
+
+    for victim in consortium.chain_processes[VALIDATORS // 2 :]:
+        os.kill(victim["pid"], signal.SIGKILL)
+        wait_until(lambda victim=victim: not Path(f"/proc/{victim['pid']}").exists())  # type: ignore[misc]
+    with pytest.raises(CommandFailed, match="makes_blocks") as caught:
+        chain("status")
+    assert (caught.value.code, caught.value.document["makes_blocks"]) == (3, False)
+    started = chain("restart-validator", str(VALIDATORS))
     assert started["pid"] != victim["pid"]
-    status = clique.kiteline(None, "chain", "status", *state)
-    assert all(one["alive"] and one["block"] is not None for one in status["processes"])
+    status = chain("status")
+    assert status["makes_blocks"]
+    assert [one["alive"] for one in status["processes"]] == [True, True, False, True]
+
+    before = status["block"]
+    assert consortium.chain is not None
+    assert chain("down")["pid"] == consortium.chain.pid
+    assert not consortium.chain.running
+    assert not any(Path(f"/proc/{one['pid']}").exists() for one in status["processes"])
+    consortium.start_chain()
+    status = chain("status")
+    assert all(one["alive"] for one in status["processes"])
+    assert status["block"] >= before
+    assert status["makes_blocks"]
