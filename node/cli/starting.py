@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -78,6 +79,8 @@ def up(
                 with output.progress("processes make blocks", count) as bar:
                     running.wait_until_ready(bar.to, least_height=height)
             write_file(state / NODE_FILE, node_file(file, [plan.endpoint for plan in plans]).encode())
+            # The log of a network: with --json too, since the document on standard output is whole by now.
+            say = partial(output.asides.print, style="dim", markup=False)
             owner = Owner(
                 running,
                 network=rules.name,
@@ -87,17 +90,13 @@ def up(
                 state=state,
                 passphrase=secret,
                 ports=Ports(port, peer_port),
-                say=output.note,
+                say=say,
             )
             try:
-                with Control(
-                    state, running.call, owner.handle, lambda one: output.note(f"refused: {one.reason} {one}")
-                ):
+                with Control(state, running.call, owner.handle, lambda one: say(f"refused: {one.reason} {one}")):
                     _show(output, rules.name, state, running, paid=engine.treasury)
                     running.wait(
-                        lambda one: output.note(
-                            f"{one.plan.name} ended with code {one.code}; {one.left} go on without it"
-                        )
+                        lambda one: say(f"{one.plan.name} ended with code {one.code}; {one.left} go on without it")
                     )
             except KeyboardInterrupt:
                 output.note("stopping")

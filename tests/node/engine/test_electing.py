@@ -16,6 +16,7 @@ import pytest
 from crypto.errors import KeyInvalid
 from node.chain.network import load_network
 from node.cli.output import Exit
+from node.engine.control import ask
 from node.engine.description import NODE_FILE, load_engine
 from node.engine.electing import Electorate, describe
 from node.engine.founding import FOUNDERS, HOMES, numbers
@@ -221,6 +222,17 @@ def test_the_commands_say_how_the_network_is_and_end_with_the_code_for_it(place:
     assert [one["alive"] for one in document["processes"]] == [False, True, False]
     shown = kiteline("chain", "restart-validator", "3", *state, environment=environment)
     assert (shown.code, "validator 3" in shown.out) == (Exit.DONE, True)
+
+    assert ask(place.state, "describe")["pid"] == document["pid"]
+    with pytest.raises(ValidatorUnknown):
+        ask(place.state, "end", 7)
+    log = (place.state.parent / "up.log").read_text(encoding="utf-8")
+    for said in (
+        "validator 1 ended with code -9; 2 go on",
+        "asked to restart validator 3",
+        "refused: VALIDATOR_UNKNOWN",
+    ):
+        assert said in log
 
     ended = kiteline("chain", "down", *state, "--json", environment=environment)
     assert ended.code == Exit.DONE
