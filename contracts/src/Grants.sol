@@ -71,6 +71,23 @@ contract Grants is IGrants {
 
     /// @inheritdoc IGrants
     function advance(bytes32 grant, uint64 sequence, bytes32 receiptDigest) external {
+        _advance(grant, sequence, receiptDigest);
+    }
+
+    /// @inheritdoc IGrants
+    function advanceMany(Advance[] calldata advances) external {
+        if (advances.length == 0) revert NothingToAdvance();
+        for (uint256 i = 0; i < advances.length; i++) {
+            _advance(advances[i].grant, advances[i].sequence, advances[i].receiptDigest);
+        }
+    }
+
+    /// @inheritdoc IGrants
+    function grantOf(bytes32 grant) external view returns (Grant memory found) {
+        return _known(grant);
+    }
+
+    function _advance(bytes32 grant, uint64 sequence, bytes32 receiptDigest) private {
         Grant storage found = _known(grant);
         _checkProvider(grant, found.dataset);
         // Receipts may come in after a revocation; what was delivered under the grant is still reported.
@@ -78,11 +95,6 @@ contract Grants is IGrants {
         if (sequence <= found.sequence) revert SequenceDoesNotGrow(grant, found.sequence, sequence);
         found.sequence = sequence;
         emit GrantAdvanced(grant, sequence, receiptDigest);
-    }
-
-    /// @inheritdoc IGrants
-    function grantOf(bytes32 grant) external view returns (Grant memory found) {
-        return _known(grant);
     }
 
     function _known(bytes32 grant) private view returns (Grant storage found) {

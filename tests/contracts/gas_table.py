@@ -103,6 +103,9 @@ class Scenario:
         self._call("Grants.deny", "", self._first, GRANTS[1], NOTE)
         self._call("Grants.advance", "the first receipt", self._first, GRANTS[0], 1, ROOT)
         self._call("Grants.advance", "a later one", self._first, GRANTS[0], 2, NOTE)
+        for count in (2, 10):
+            advances = [(GRANTS[0], 2 + count * 10 + number, NOTE) for number in range(count)]
+            self._call("Grants.advanceMany", f"{count} of one grant", self._first, advances)
         self._call("Grants.revoke", "", self._first, GRANTS[0], NOTE)
         self._call("Grants.close", "a request", self._third, GRANTS[2])
 

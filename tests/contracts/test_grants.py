@@ -288,6 +288,27 @@ def test_reported_sequence_numbers_only_grow_and_may_leap(offering: World, provi
     )
 
 
+def test_several_grants_are_advanced_in_their_order_or_none_is(
+    offering: World, provider: Member, requester: Member
+) -> None:
+    bring(offering, "approved", provider, requester)
+    offering.send("Grants.request", requester, OTHER_GRANT, DATASET, REQUEST)
+    offering.send("Grants.approve", provider, OTHER_GRANT, TERMS, FAR, QUOTA)
+    advances = [(GRANT, 2, RECEIPT), (OTHER_GRANT, 5, REASON), (GRANT, 3, REASON)]
+    offering.accepts(
+        "Grants.advanceMany", provider, advances, events=[("GrantAdvanced", *advance) for advance in advances]
+    )
+    for bad, error in (
+        ((GRANT, 3, RECEIPT), ("SequenceDoesNotGrow", GRANT, 3, 3)),
+        ((b"\x77" * 32, 1, RECEIPT), ("GrantUnknown", b"\x77" * 32)),
+    ):
+        for place in (0, 1):
+            some = [(OTHER_GRANT, 6, RECEIPT)]
+            offering.refuses("Grants.advanceMany", provider, [*some[:place], bad, *some[place:]], error=error)
+    offering.refuses("Grants.advanceMany", provider, [], error=("NothingToAdvance",))
+    assert [offering.view("Grants.grantOf", grant)[7] for grant in (GRANT, OTHER_GRANT)] == [3, 5]
+
+
 @pytest.mark.parametrize("situation", ["revoked", "grant given back"])
 def test_receipts_after_the_end_are_still_reported_and_still_grow(
     offering: World, provider: Member, requester: Member, situation: str

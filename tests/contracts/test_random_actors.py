@@ -123,6 +123,18 @@ class Estate(Walk):
         whose = (found.requester if call == "close" else self.provider_of(found.dataset)) if found else None
         self.step(f"Grants.{call}", move.who, whose, grant, *arguments.get(call, (digest,)))
 
+    def advance_many(self, move: Move) -> None:
+        """Report on every grant that there is, one of which may not grow; mostly not all are of one provider."""
+        known = list(self.chronicle.grants.items())[: 1 + move.what % 3]
+        if not known:
+            return
+        grown = (among(GROWTH, move.how), among(GROWTH, move.which), 1)
+        advances = [
+            (grant, max(0, found.sequence + more), DIGESTS[0])
+            for (grant, found), more in zip(known, grown, strict=False)
+        ]
+        self.step("Grants.advanceMany", move.who, self.provider_of(known[0][1].dataset), advances)
+
     def change_standing(self, move: Move) -> None:
         """Suspend or reinstate a founder; one approval suffices here."""
         status = among((SUSPENDED, ACTIVE, ACTIVE), move.how)
@@ -231,6 +243,7 @@ def test_an_estate_of_comers_and_goers_keeps_its_promises(
     kinds = [
         "anchor",
         "anchor_many",
+        "advance_many",
         "register",
         "update",
         "set_head",

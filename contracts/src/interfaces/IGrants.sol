@@ -27,6 +27,13 @@ interface IGrants {
         uint64 sequence;
     }
 
+    /// @notice How far one grant among several has come: the newest sequence number with a receipt, and its digest.
+    struct Advance {
+        bytes32 grant;
+        uint64 sequence;
+        bytes32 receiptDigest;
+    }
+
     /// @notice No grant has this id.
     error GrantUnknown(bytes32 grant);
     /// @notice The id is taken, or zero.
@@ -43,6 +50,8 @@ interface IGrants {
     error RequesterNotActive(bytes32 grant, bytes32 requester);
     /// @notice The expiry lies in the past, or the quota is zero.
     error TermsInvalid(uint64 expiry, uint32 quota);
+    /// @notice No grant was named.
+    error NothingToAdvance();
     /// @notice A sequence number does not grow.
     error SequenceDoesNotGrow(bytes32 grant, uint64 from, uint64 to);
 
@@ -82,6 +91,10 @@ interface IGrants {
 
     /// @notice Report the newest receipt. The dataset's provider only; the sequence number must grow.
     function advance(bytes32 grant, uint64 sequence, bytes32 receiptDigest) external;
+
+    /// @notice Report the newest receipts of several grants of the caller's datasets, in this order: all of them, or none
+    /// if one is refused.
+    function advanceMany(Advance[] calldata advances) external;
 
     /// @notice The grant of this id. Reverts with GrantUnknown.
     function grantOf(bytes32 grant) external view returns (Grant memory found);
