@@ -1,6 +1,6 @@
 # Everything a person or CI runs. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check fmt lint types layers generated contracts-check gen bench bench-log lock clean
+.PHONY: help setup setup-dev demo test check fmt lint types layers generated contracts-check gen bench bench-log drill-chain lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,6 +9,8 @@ ROWS ?= weifang
 # The chain that the demo runs on: a folder of network_configs that says how to start it.
 NETWORK ?= embedded
 TEST ?= tests
+# How often each fault strikes each kind of request in the drill.
+EACH ?= 40
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 - /'
@@ -60,6 +62,9 @@ bench: setup-dev  ## measure, and write docs/benchmarks.md (ONLY=subject prints 
 
 bench-log: setup-dev  ## measure the log alone, and Tessera beside it (ARGS="--only subject" prints one table)
 	@$(BIN)/python -m scripts.bench_log $(ARGS)
+
+drill-chain: setup-dev  ## kill a node at every step of an anchor, and strike its line to the chain with every fault (EACH=40: so often; minutes)
+	@KITELINE_DRILL=$(EACH) $(BIN)/python -m pytest -v tests/integration/test_chain_kills.py tests/integration/test_chain_faults.py
 
 lock: setup-dev  ## write the lock files anew
 	@$(BIN)/python scripts/lock.py

@@ -172,7 +172,7 @@ class Node:
         )
         self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
         # Peers may be slow to answer, or not there.
-        handing_over = asyncio.create_task(self._granting.hand_over_requests())
+        handing_over = asyncio.create_task(self._granting.keep_handing_over())
         self._opened.push_async_callback(_ended, handing_over)
 
     def _open_chains(self, passphrase: bytes) -> tuple[Chain, dict[str, Chain]]:

@@ -4,8 +4,9 @@ Every act is a note in the log before it is a transaction, so that what the chai
 node is killed in between, or the chain is down:
 
 - a request that is logged and not on the chain binds nobody; the officer asks again, under a new grant id;
-- a request that is on the chain and did not reach the provider is handed over by `hand_over_requests`;
-- a decision that is logged and not on the chain: deciding again is possible; the chain's digest says which one holds;
+- a request that is on the chain and did not reach the provider is handed over by `keep_handing_over`;
+- a decision that is logged and not on the chain: deciding again the same way is the same note, and another way is possible; the chain's digest says which
+  one holds;
 - a revocation that is logged and not on the chain holds at this node at once; revoking again sends the same note.
 """
 
@@ -18,12 +19,15 @@ from dataclasses import dataclass, replace
 from crypto.errors import Refusal
 from crypto.packed import Packed
 from node.errors import (
+    ChainMismatch,
+    ChainUnavailable,
     GrantDecided,
     GrantNotApproved,
     GrantUndecided,
     GrantUnknown,
     NotAMember,
     PeerUnavailable,
+    RequestNotOnChain,
 )
 from node.exchange.context import Context
 from node.exchange.journal import Step
@@ -40,6 +44,7 @@ from node.policy.grants import explain
 from node.policy.terms import check_fields, check_request, narrow
 
 _GRANT_ID_SIZE = 32  # bytes
+_LONGEST_PAUSE_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Granting:
         self._papers = Papers(context)
         self._descriptions: dict[bytes, Description] = {}  # by digest
         self._handed_over: set[bytes] = set()
+        self._handing_over = asyncio.Lock()
 
     # Offering.
 
@@ -83,7 +89,7 @@ class Granting:
         return await self._purging.recover()
 
     async def recover(self) -> list[Refusal]:
-        """Finish publications that were cut short (`Publishing.recover`). Requests that did not arrive: `hand_over_requests`."""
+        """Finish publications that were cut short (`Publishing.recover`). Requests that did not arrive: `keep_handing_over`."""
         return await self._publishing.recover()
 
     # Asking.
@@ -123,21 +129,36 @@ class Granting:
         await self.hand_over_requests()
         return grant_id, mined
 
-    async def hand_over_requests(self) -> None:
-        """Give providers the request notes that they have not had from this process. Unreachable ones are left."""
-        for grant in self._context.view.grants():
-            note = self._context.ledger.request(grant.grant_id)
-            is_ours = grant.requester_id == self._context.member_id and grant.state is GrantState.REQUESTED
-            if not is_ours or note is None or grant.grant_id in self._handed_over:
-                continue
-            try:
-                await self._context.peers.peer(grant.provider_id).submit_request(note)
-            except PeerUnavailable:
-                continue
-            except Refusal:
-                # The provider logged why. Asking again would not change its mind.
-                pass
-            self._handed_over.add(grant.grant_id)
+    async def hand_over_requests(self) -> bool:
+        """Give providers the request notes that they have not had from this process. Whether one was refused that may be taken later."""
+        is_refused = False
+        async with self._handing_over:
+            for grant in self._context.view.grants():
+                note = self._context.ledger.request(grant.grant_id)
+                is_ours = grant.requester_id == self._context.member_id and grant.state is GrantState.REQUESTED
+                if not is_ours or note is None or grant.grant_id in self._handed_over:
+                    continue
+                try:
+                    await self._context.peers.peer(grant.provider_id).submit_request(note)
+                except PeerUnavailable:
+                    continue
+                except (RequestNotOnChain, ChainUnavailable, ChainMismatch):
+                    # The provider does not see the block of the request yet, or no chain at all.
+                    is_refused = True
+                    continue
+                except Refusal:
+                    # The provider logged why. Asking again would not change its mind.
+                    pass
+                self._handed_over.add(grant.grant_id)
+        return is_refused
+
+    async def keep_handing_over(self) -> None:
+        """Hand over requests that did not arrive, for as long as the node runs; ever more seldom where a provider refuses, since it logs that."""
+        interval = pause = self._context.limits.anchor_interval_seconds
+        while True:
+            is_refused = await self.hand_over_requests()
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if is_refused else interval
+            await asyncio.sleep(pause)
 
     # Deciding.
 

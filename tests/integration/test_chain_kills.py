@@ -47,7 +47,7 @@ JOURNALED, FINISHED, LOGGED = (
 ONE_OF_EACH: list[Step] = [
     WireStep(SENDING, 1, is_answered=True),  # the chain has it, and the node was not told
     WireStep(RECEIPT, 1, is_answered=True, telling=b'"blockHash":"0x'),  # in a block that is not final
-    FINISHED,
+    # Not FINISHED: which thread journals the end is a matter of luck where a block takes time, and strace counts by thread.
     LOGGED,
 ]
 

@@ -8,10 +8,11 @@ import pytest
 
 from node.errors import ChainUnavailable, NotAMember
 from node.exchange.granting import Granting, Wish
-from node.model.chain import GrantState, MemberStatus, Mined
+from node.exchange.provider import Provider
+from node.model.chain import GrantOnChain, GrantState, MemberStatus, Mined
 from node.model.grants import Terms
 from tests.support.exchange_world import Node, World, make_grant
-from tests.support.memory_chain import MemoryWriter
+from tests.support.memory_chain import MemoryView, MemoryWriter
 
 AS_ASKED = Terms((), 0, 0)
 
@@ -74,3 +75,23 @@ async def test_a_decision_that_is_repeated_while_the_first_is_under_way_is_the_s
             await granting.decide(grant_id, approve=approve, reason="" if approve else "no", wanted=AS_ASKED)
     assert digests[0] == digests[1] != digests[2]
     assert provider.events()[before:] == ["DECISION_MADE", "DECISION_MADE"]
+
+
+async def test_a_request_that_the_provider_could_not_see_on_the_chain_yet_is_handed_over_later() -> None:
+    """Its view was behind, or its line to the chain was bad: without another try nobody could ever decide."""
+    world, provider, requester, _ = await _asked()
+
+    class BlindView(MemoryView):
+        def grant(self, grant_id: bytes) -> GrantOnChain | None:
+            return None
+
+    seeing, provider.provider = provider.provider, Provider(replace(provider.context, view=BlindView(world.chain)))
+    dataset = next(iter(world.chain.datasets_by_id))
+    before = len(provider.entries)
+    grant_id, _ = await requester.granting.request(Wish(dataset, (), "to test", world.clock.now_ms // 1000 + 3600, 5))
+    assert provider.events()[before:] == ["REQUEST_RECEIVED:REQUEST_NOT_ON_CHAIN"]
+    assert await requester.granting.hand_over_requests()
+    provider.provider = seeing
+    assert not await requester.granting.hand_over_requests()
+    await provider.granting.decide(grant_id, approve=True, reason="", wanted=AS_ASKED)
+    assert world.chain.grants_by_id[grant_id].state is GrantState.APPROVED
