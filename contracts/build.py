@@ -1,4 +1,4 @@
-"""Compile the contracts and write their artifacts: `python -m contracts.build`; `--check` only compares.
+"""Compile the contracts, write their artifacts and docs/contracts.md: `python -m contracts.build`; `--check` only compares.
 
 The compiler is driven through py-solc-x. A native solc of the version that package.json pins is used if py-solc-x has it installed; otherwise
 the same compiler as WebAssembly from node_modules. Artifacts are deterministic: no paths, no metadata hash.
@@ -18,17 +18,22 @@ import solcx
 from packaging.version import Version
 from solcx.exceptions import SolcError
 
+from contracts.describe import compose
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SOURCES = HERE / "src"
 ARTIFACTS = HERE / "artifacts"
+DOCUMENT = ROOT / "docs" / "contracts.md"
 NODE_MODULES = ROOT / "node_modules"
 CONTRACTS = ("Members", "Catalogue", "Grants", "Anchors")
 SETTINGS: dict[str, Any] = {
     "evmVersion": "london",  # runs on anvil, geth, GoQuorum, Besu and FISCO BCOS
     "metadata": {"bytecodeHash": "none"},
     "optimizer": {"enabled": True, "runs": 200},
-    "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}},
+    "outputSelection": {
+        "*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout", "userdoc"]}
+    },
 }
 # solcjs prints a notice before the document, and knows no --allow-paths; sources stand in the document itself.
 WRAPPER = """#!{node}
@@ -53,25 +58,25 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 if the committed artifacts differ")
     arguments = parser.parse_args()
     try:
-        built = compile_contracts()
+        output, version = compile_contracts()
     except BuildFailed as failure:
         print(failure, file=sys.stderr)
         return 1
+    built = {ARTIFACTS / f"{name}.json": _artifact(name, output[name], version) for name in CONTRACTS}
+    built[DOCUMENT] = compose(output)
     if not arguments.check:
         ARTIFACTS.mkdir(exist_ok=True)
-        for name, text in built.items():
-            (ARTIFACTS / f"{name}.json").write_text(text, encoding="utf-8")
+        for path, text in built.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    differing = [name for name, text in built.items() if _committed(name) != text]
+    differing = [str(path.relative_to(ROOT)) for path, text in built.items() if _committed(path) != text]
     if differing:
-        print(
-            f"contracts/artifacts is not what the sources give: {', '.join(differing)}; run `make gen`", file=sys.stderr
-        )
+        print(f"not what the sources of the contracts give: {', '.join(differing)}; run `make gen`", file=sys.stderr)
     return 1 if differing else 0
 
 
-def compile_contracts() -> dict[str, str]:
-    """The text of each artifact, by contract name. Raises BuildFailed."""
+def compile_contracts() -> tuple[dict[str, Any], str]:
+    """What the compiler says of each contract, and its version. Raises BuildFailed."""
     version = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["dependencies"]["solc"]
     document = {
         "language": "Solidity",
@@ -92,7 +97,10 @@ def compile_contracts() -> dict[str, str]:
     complaints = [found["formattedMessage"] for found in output.get("errors", [])]
     if complaints:
         raise BuildFailed("\n".join(complaints))
-    return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name], version) for name in CONTRACTS}
+    found = {name: output["contracts"][f"src/{name}.sol"][name] for name in CONTRACTS}
+    for name in CONTRACTS:  # what is said of a function, an error or an event stands in the interface
+        found[name]["interface"] = output["contracts"][f"src/interfaces/I{name}.sol"][f"I{name}"]
+    return found, version
 
 
 def _artifact(name: str, built: dict[str, Any], version: str) -> str:
@@ -121,8 +129,7 @@ def _solcjs(directory: Path) -> Path:
     return wrapper
 
 
-def _committed(name: str) -> str:
-    path = ARTIFACTS / f"{name}.json"
+def _committed(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 

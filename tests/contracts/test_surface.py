@@ -6,14 +6,35 @@ This file comes after all others of the folder, whatever their names: it looks b
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
 from web3 import Web3
 
 from tests.contracts.world import ABIS
+from tests.support.anvil import ROOT
 
 HERE = Path(__file__).resolve()
+
+
+OPCODES_THAT_CHANGE_CODE = {
+    0xF2: "CALLCODE",
+    0xF4: "DELEGATECALL",
+    0xF0: "CREATE",
+    0xF5: "CREATE2",
+    0xFF: "SELFDESTRUCT",
+}
+PUSH1, PUSH32 = 0x60, 0x7F
+
+
+def opcodes(code: bytes) -> set[int]:
+    """The instructions of a contract, without what they push and what stands behind its end."""
+    found, at = set(), 0
+    while at < len(code):
+        found.add(code[at])
+        at += 1 + (code[at] - PUSH1 + 1 if PUSH1 <= code[at] <= PUSH32 else 0)
+    return found
 
 
 def declared() -> set[tuple[str, str]]:
@@ -66,3 +87,11 @@ def test_every_contract_has_both_errors_and_events_to_be_met() -> None:
         assert len([name for name, _ in declared() if name == contract]) == kinds.count("error") + kinds.count("event")
         assert kinds.count("error") > 0
         assert kinds.count("event") > 0
+
+
+@pytest.mark.parametrize("contract", ABIS)
+def test_no_contract_can_run_other_code_or_end(contract: str) -> None:
+    """So nobody can change what is deployed: no proxy, no library, no end. Each says what it is and ends with an invalid instruction, behind which are constants."""
+    artifact = json.loads((ROOT / "contracts" / "artifacts" / f"{contract}.json").read_text(encoding="utf-8"))
+    code, _, _ = bytes.fromhex(artifact["deployedBytecode"]).rpartition(b"\xfe")
+    assert not opcodes(code) & OPCODES_THAT_CHANGE_CODE.keys()
