@@ -210,6 +210,36 @@ async def test_evidence_names_every_network_that_answers() -> None:
     assert "anchor city" not in {link.name for link in found.links}
 
 
+async def test_killed_while_another_network_gets_a_head_it_gets_the_newest_one_once() -> None:
+    labels: set[str] = set()
+    for kill_at in range(1, 100):
+        node, city = _on_two_networks()
+        network = node.context.anchor_networks[0]
+        await _log_something(node)
+        await Anchoring(node.context).anchor_now()
+        await _log_something(node)
+        fuse = Fuse(kill_at)
+        writer = MemoryWriter(city, node.member_id, fuse.step)
+        node.context = replace(node.context, anchor_networks=(replace(network, writer=writer),))
+        anchoring = Anchoring(node.context)
+        await anchoring.anchor_now()
+        node.start()
+        node.context = replace(node.context, anchor_networks=(network,))
+        await _log_something(node)
+        await Anchoring(node.context).anchor_now()
+        here = _check_anchors(node, node.world.chain)
+        there = city.anchors_by_log[node.member_id, log_id(audit_origin(node.member_id))]
+        sizes = [anchor.size for anchor in there]
+        assert sizes == sorted(set(sizes))
+        assert set(sizes) <= set(here)
+        assert sizes[-1] == here[-1]
+        assert all(node.context.ledger.checkpoint(anchor.note_digest) for anchor in there)
+        if not fuse.is_blown:
+            break
+        labels.add(fuse.labels[-1])
+    assert labels == {"before anchor", "after anchor"}
+
+
 async def _evidence(node: Node, here: ChainProofs, there: ChainProofs) -> bytes:
     """Of the second entry that was logged, which the first anchor does not cover."""
     (network,) = node.context.anchor_networks
