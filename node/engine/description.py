@@ -4,6 +4,7 @@
     program = "node_modules/…/anvil"    # below the installation; a bare name is looked for on PATH as well
     arguments = ["--port", "{port}"]
     validators = 4                      # absent: one process, which needs no keys
+    fewest = 2                          # with fewer the engine does not get ready; 1 if absent
     keys = ["account", "peer"]          # what each validator has (`node.engine.keys`); these two if absent, or "peer" where it seals
     sealing_key = "account"             # or "node-key": what a validator signs blocks with, and is known by as {account}
     files = ["genesis.json"]            # beside the network file; ${chain_id} and the like are filled in for each validator
@@ -87,6 +88,7 @@ class EngineDescription:
     Attributes:
         folder: where the network file and its templates lie.
         validators: how many are started unless the operator says otherwise; 0 for one process without keys.
+        fewest: validators without which the engine does not get ready.
         files: names of the templates.
         prepare: arguments of a run before the first start; empty for none.
         settle: arguments of a run after every start, beside the running process and before there have to be blocks; empty for none.
@@ -118,6 +120,7 @@ class EngineDescription:
     rpc_path: str = ""
     ready_path: str = ""
     treasury: bool = False
+    fewest: int = 1
 
 
 def load_engine(path: Path) -> EngineDescription:
@@ -129,6 +132,7 @@ def load_engine(path: Path) -> EngineDescription:
     section = document.section("engine")
     program = section.text("program")
     validators = section.number("validators", 1, MAX_VALIDATORS, default=0)
+    fewest = section.number("fewest", 1, validators, default=1) if validators else 1
     sealing_keys = frozenset({ACCOUNT_SEALS, NODE_KEY_SEALS})
     node_key_seals = section.has("sealing_key") and section.text("sealing_key", sealing_keys) == NODE_KEY_SEALS
     keys = DEFAULT_KEYS - {KeyKind.ACCOUNT} if node_key_seals else DEFAULT_KEYS
@@ -170,6 +174,7 @@ def load_engine(path: Path) -> EngineDescription:
         rpc_path=rpc_path,
         ready_path=ready_path,
         treasury=bool(validators) and _is_paid(document),
+        fewest=fewest,
     )
 
 

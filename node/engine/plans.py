@@ -66,7 +66,7 @@ def count_processes(engine: EngineDescription, state: Path, asked: int | None) -
     """How many processes to start: what was asked for, what the directory was made for, or what the network file says.
 
     Raises:
-        ConfigurationInvalid: the engine is one process, or the directory was made for another number.
+        ConfigurationInvalid: the engine is one process, the directory was made for another number, or that is too few.
     """
     if not engine.validators:
         if asked not in {None, 1}:
@@ -77,6 +77,8 @@ def count_processes(engine: EngineDescription, state: Path, asked: int | None) -
     existing = founded(state)
     if existing and asked not in {None, existing}:
         raise ConfigurationInvalid(f"{state} was made for {existing} validators; start those, or use another directory")
+    if asked is not None and asked < engine.fewest:
+        raise ConfigurationInvalid(f"{engine.program} does not get ready with fewer than {engine.fewest} validators")
     return existing or asked or engine.validators
 
 

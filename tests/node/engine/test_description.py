@@ -109,6 +109,7 @@ def test_a_wrong_engine_is_refused_by_the_settings_name(tmp_path: Path, was: str
 def test_a_network_file_says_what_keys_a_validator_has_and_how_validators_are_listed(tmp_path: Path) -> None:
     engine = load_engine(written(tmp_path, WITH_KEYS))
     assert engine.keys == {KeyKind.CERTIFICATE, KeyKind.BLS}
+    assert engine.fewest == 1
     assert engine.lists["others"] == ValidatorList(others=True, each="id-${node_id}")
     assert engine.lists["all"].each.startswith("\n{")
     assert (engine.rpc_path, engine.ready_path, engine.treasury) == ("/rpc", "/health", True)
@@ -118,6 +119,7 @@ def test_a_network_file_says_what_keys_a_validator_has_and_how_validators_are_li
 @pytest.mark.parametrize(
     ("was", "becomes", "named"),
     [
+        ("validators = 3", "validators = 3\nfewest = 4", "fewest must be a whole number from 1 to 3"),
         ('"bls"]', '"bsl"]', "keys must be of account, peer, certificate, bls, not 'bsl'"),
         ('"bls"]', '"certificate"]', "keys names the same text twice"),
         (

@@ -146,6 +146,8 @@ def test_a_directory_keeps_its_number_of_validators(tmp_path: Path, state: Path)
     assert count_processes(description, state, 2) == 2
     plans(description, state)
     assert count_processes(description, state, None) == 2
+    with pytest.raises(ConfigurationInvalid, match="does not get ready with fewer than 2 validators"):
+        count_processes(replace(description, fewest=2), tmp_path / "another", 1)
     with pytest.raises(ConfigurationInvalid, match="was made for 2 validators"):
         count_processes(description, state, 4)
     with pytest.raises(ConfigurationInvalid, match="is one process"):
