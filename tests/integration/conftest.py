@@ -17,6 +17,7 @@ from tests.support.peer_client import LogWatch, Side, agree, department, peer
 from tests.support.relay import Relay
 
 ROWS = 30_000
+RAN = pytest.StashKey[list[str]]()
 # A member whose node is not started with the others. Its deliveries are of one segment, so that a small dataset makes
 # several; its directory is a file system of its own where one may be mounted, so that it can be full.
 ARCHIVES = MemberPlan("archives", "Weifang Archives", "113707000042585110", "department")
@@ -135,4 +136,12 @@ def bench(consortium: LocalConsortium, dataset: str, civil: Side, health: Side) 
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
     """Each network that ships, one after the other, with a consortium of two on it."""
     with started(request.param, tmp_path_factory.mktemp(request.param)) as network:
+        request.config.stash.setdefault(RAN, []).append(network.name)
         yield network
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which networks the tests ran on; those that did not are among the skipped, with the reason."""
+    ran = terminalreporter.config.stash.get(RAN, [])
+    if ran:
+        terminalreporter.write_line(f"networks that ran: {', '.join(sorted(set(ran)))}")
