@@ -353,17 +353,17 @@ def test_what_was_in_blocks_that_were_taken_back_is_done_once_and_no_key_went_be
     grant = str(consortium.kiteline(HEALTH, "request", dataset, "--purpose", "to test")["grant"])
     cut = Cut(consortium, validators, {})
     deciding = Running(lambda: consortium.kiteline(CIVIL_AFFAIRS, "decide", grant, "--approve"))
-    anchoring = Running(lambda: consortium.kiteline(HEALTH, "chain", "anchor"))
+    asking = Running(lambda: consortium.kiteline(HEALTH, "request", dataset, "--purpose", "to test"))
     cut.mine()
     # It is in a block of one side, and counts on neither.
     with pytest.raises(CommandFailed) as raised:
         consortium.kiteline(HEALTH, "fetch", grant)
     assert raised.value.reason == "GRANT_NOT_APPROVED"
     assert not deciding.is_done
-    assert not anchoring.is_done
+    assert not asking.is_done
     cut.join()
     deciding.end()
-    anchoring.end()
+    asking.end()
     check_done_once(consortium, grant)
 
 
@@ -377,14 +377,14 @@ def test_an_index_that_believed_in_blocks_that_were_taken_back_forgets_them_and_
     begun = log.stat().st_size
     deciding = Running(lambda: consortium.kiteline(CIVIL_AFFAIRS, "decide", grant, "--approve"))
     # Another member's transaction makes the other side's block differ in more than its seal.
-    anchoring = Running(lambda: consortium.kiteline(HEALTH, "chain", "anchor"))
+    asking = Running(lambda: consortium.kiteline(HEALTH, "request", dataset, "--purpose", "to test"))
     cut.mine()
     deciding.end()  # it counts at once here
     with pytest.raises(CommandFailed) as raised:
         consortium.kiteline(HEALTH, "fetch", grant)
     assert raised.value.reason == "GRANT_NOT_APPROVED"
     cut.join()
-    anchoring.end()
+    asking.end()
     until(lambda: b"the chain was reorganised" in log.read_bytes()[begun:])
     until(lambda: len(approved_at(consortium, grant)) == 1)
     check_done_once(consortium, grant)
