@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.bench.document import TABLES, compose, tables
+from scripts.bench.document import TABLES, compose, tables, with_table
 from scripts.bench.figures import Figure, memory_table, read_figures, significant, table_of
 from scripts.local_consortium import ROOT
 
@@ -93,3 +93,20 @@ def test_the_document_holds_each_measured_table_once_and_the_machine() -> None:
     assert "## Queries" not in text
     assert "| cores | 2 |" in text
     assert tables([]) == []
+
+
+def test_one_table_can_be_measured_anew_by_itself() -> None:
+    before = compose(
+        [("CPU", "one")], [_figure("log", 4.0), Figure("query", "1 caller", "query", True, 1.0, {"calls": 9})]
+    )
+    chain = [Figure("chain", "one anchor", "anchor", True, 0.5, {"operations": 1})]
+    added = with_table(before, "chain", chain, "2026-11-24")
+    assert added.index("## Audit log") < added.index("## Chains") < added.index("## Queries")
+    assert "Measured by itself on 2026-11-24." in added
+    slower = [Figure("chain", "one anchor", "anchor", True, 2.0, {"operations": 1})]
+    again = with_table(added, "chain", slower, "2026-11-25")
+    assert again.count("## Chains") == 1
+    assert "2026-11-24" not in again
+    assert again.replace(again[again.index("## Chains") : again.index("## Queries")], "") == before
+    last = with_table(before, "query", [Figure("query", "1 caller", "query", True, 2.0, {"calls": 9})], "2026-11-24")
+    assert last.endswith(before[before.index("## Repeat it") :])
