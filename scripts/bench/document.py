@@ -85,11 +85,10 @@ def compose(machine: Sequence[tuple[str, str]], figures: Sequence[Figure]) -> st
 
 
 def with_table(text: str, name: str, figures: Sequence[Figure], date: str) -> str:
-    """The document with one table measured anew: in place of the one there is, or before the one that it should stand before."""
+    """The document with one table measured anew, of which all figures are: in place of the one there is, or before the one that it should stand before."""
     titles = [table.title for table in TABLES] + ["Repeat it"]
     at = [table.name for table in TABLES].index(name)
-    lines = tables([figure for figure in figures if figure.table == name])
-    section = "\n".join([*lines, f"Measured by itself on {date}.", "", ""])
+    section = "\n".join([*tables(figures), f"Measured by itself on {date}.", "", ""])
     start = text.find(f"## {titles[at]}\n")
     following = next(place for title in titles[at + 1 :] if (place := text.find(f"## {title}\n")) >= 0)
     return text[: following if start < 0 else start] + section + text[following:]

@@ -30,7 +30,8 @@ from node.chain.network import load_network
 from node.cli.output import Exit
 from node.errors import ChainUnavailable
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, CommandFailed, LocalConsortium, MemberPlan
-from tests.support.clique import CLIQUE, Validators, file_with, require_clique
+from tests.support.clique import CLIQUE, Validators, file_with
+from tests.support.networks import require
 from tests.support.peer_client import department, until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]  # the engine may have to be built first
@@ -43,7 +44,7 @@ BOTH = (CIVIL_AFFAIRS, HEALTH)
 @pytest.fixture(scope="module")
 def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalConsortium]:
     """Four validators and two members; whatever happens, no process stays."""
-    require_clique()
+    require("clique")
     with LocalConsortium(tmp_path_factory.mktemp("faults"), BOTH, network=CLIQUE) as started:
         yield started
 

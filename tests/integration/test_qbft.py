@@ -13,9 +13,8 @@ from node.chain.endpoints import Endpoints
 from node.chain.finality import final_head
 from node.chain.json_rpc import read_bytes, read_object, read_quantity
 from node.chain.network import load_network
-from node.engine.description import load_engine
-from node.engine.program import find_program
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, NETWORKS, LocalConsortium
+from tests.support.networks import require
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
@@ -26,9 +25,7 @@ VALIDATORS = 4
 @pytest.fixture(scope="module")
 def qbft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalConsortium]:
     """Four validators and two members; whatever happens, no process stays."""
-    engine = load_engine(QBFT)
-    if find_program(engine) is None:
-        pytest.skip(f"no {engine.program} on PATH that prints {engine.version and engine.version.says!r}")
+    require("qbft")
     with LocalConsortium(tmp_path_factory.mktemp("qbft"), [CIVIL_AFFAIRS, HEALTH], network=QBFT) as started:
         yield started
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 import tomllib
@@ -13,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import rlp
 import tomli_w
 from eth_account import Account
@@ -37,15 +35,6 @@ SEAL_BYTES = 65  # at the end of the extra data (EIP-225)
 ATTACH_SECONDS = 60
 STOPS = 5
 LONGEST_SEALING_SECONDS = 1 + 3 / 2 + 1  # and one, since times of blocks are whole seconds
-
-
-def require_clique() -> None:
-    """Skip the test, and say why, where there is neither the engine nor what builds it."""
-    engine = load_engine(CLIQUE)
-    if find_program(engine) is None and shutil.which("go") is None:
-        pytest.skip(
-            f"no {engine.program} that prints {engine.version and engine.version.says!r}, and no Go to build it"
-        )
 
 
 def signer(header: bytes) -> str:
