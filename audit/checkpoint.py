@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from audit.errors import EntryInvalid
 from crypto.engine import Engine
 from crypto.notes import NoteKey, OpenedNote, open_note, sign_note
-from crypto.sm2 import SM2PrivateKey
+from crypto.signer import Signer
 from crypto.sm3 import DIGEST_SIZE, sm3
 
 MAX_SIZE = 2**63 - 1
@@ -70,9 +70,9 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return checkpoint
 
 
-def sign_checkpoint(engine: Engine, checkpoint: Checkpoint, key: SM2PrivateKey) -> bytes:
+def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     """The checkpoint as a note, signed by the member whose log it is."""
-    return sign_note(engine, checkpoint.to_text(), checkpoint.member_id, key)
+    return sign_note(checkpoint.to_text(), checkpoint.member_id, signer)
 
 
 def open_checkpoint(engine: Engine, raw: bytes, verifiers: Sequence[NoteKey]) -> Checkpoint:

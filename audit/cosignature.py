@@ -15,15 +15,15 @@ from audit.verifier import COSIGNATURE_LABEL, cosigned_message, key_id
 from crypto.engine import Engine
 from crypto.errors import EncodingInvalid, SignatureInvalid
 from crypto.notes import Note, NoteKey, NoteSignature, parse_note
-from crypto.sm2 import SM2PrivateKey
+from crypto.signer import Signer
 
 _TIME = struct.Struct(">Q")
 
 
-def cosign(engine: Engine, text: str, name: str, key: SM2PrivateKey, time: int) -> NoteSignature:
+def cosign(text: str, name: str, signer: Signer, time: int) -> NoteSignature:
     """The line of a witness under a checkpoint's text. `time`: Unix seconds."""
-    (signature,) = engine.sm2_sign_many(key, [cosigned_message(time, text)])
-    return NoteSignature(name, _key_id(NoteKey(name, key.public_key)), _TIME.pack(time) + signature)
+    (signature,) = signer.sign_many([cosigned_message(time, text)])
+    return NoteSignature(name, _key_id(NoteKey(name, signer.public_key)), _TIME.pack(time) + signature)
 
 
 def parse_line(line: str) -> NoteSignature:

@@ -14,6 +14,7 @@ PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 PARTIAL_SUFFIX = ".partial"  # of a file that is not whole yet; whoever finds one may delete it
 
+_ZEROS = bytes(1024 * 1024)
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -61,6 +62,26 @@ def read_whole(path: Path) -> bytes | None:
             return path.read_bytes()
         except FileNotFoundError:
             return None
+
+
+def destroy_file(path: Path) -> int:
+    """Overwrite a file with zeros to its end, durably, and delete it; gives its size. A symbolic link is deleted alone; what it leads to is another's.
+
+    What overwriting cannot reach, docs/operator.md says. Raises StoreDamaged where the system refuses.
+    """
+    size = 0
+    with disk_errors(path):
+        if not path.is_symlink() and path.is_file():
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+            with os.fdopen(descriptor, "wb") as file:  # over what is there: nothing is cut off first
+                size = os.fstat(descriptor).st_size
+                for at in range(0, size, len(_ZEROS)):
+                    file.write(_ZEROS[: size - at])
+                file.flush()
+                os.fsync(descriptor)
+        path.unlink()
+        sync_directory(path.parent)
+    return size
 
 
 def sync_directory(path: Path) -> None:

@@ -27,7 +27,8 @@ from functools import cached_property
 
 from crypto.engine import Engine
 from crypto.errors import EncodingInvalid, KeyInvalid, SignatureInvalid
-from crypto.sm2 import SM2PrivateKey, SM2PublicKey
+from crypto.signer import Signer
+from crypto.sm2 import SM2PublicKey
 from crypto.sm3 import sm3
 
 MAX_NOTE = 1024 * 1024  # bytes
@@ -124,29 +125,28 @@ def parse_note(raw: bytes) -> Note:
     return Note(text + "\n", tuple(_parse_signature(line) for line in lines[:-1].split("\n")))
 
 
-def sign_note(engine: Engine, text: str, name: str, key: SM2PrivateKey) -> bytes:
-    """The note of `text`, which must end with a newline, signed by `key` under `name`."""
-    return sign_notes(engine, [text], name, key)[0]
+def sign_note(text: str, name: str, signer: Signer) -> bytes:
+    """The note of `text`, which must end with a newline, signed under `name`."""
+    return sign_notes([text], name, signer)[0]
 
 
-def sign_notes(engine: Engine, texts: Sequence[str], name: str, key: SM2PrivateKey) -> list[bytes]:
-    """A note for each text, all signatures in one call of the engine."""
-    signer = NoteKey(name, key.public_key)
+def sign_notes(texts: Sequence[str], name: str, signer: Signer) -> list[bytes]:
+    """A note for each text, all signatures in one call."""
+    key = NoteKey(name, signer.public_key)
     for text in texts:
         _check_text(text)
-    signatures = engine.sm2_sign_many(key, [text.encode() for text in texts])
+    signatures = signer.sign_many([text.encode() for text in texts])
     notes = []
     for text, signature in zip(texts, signatures, strict=True):
-        notes.append(_written(Note(text, (NoteSignature(name, signer.key_id, signature),))))
+        notes.append(_written(Note(text, (NoteSignature(name, key.key_id, signature),))))
     return notes
 
 
-def cosign_note(engine: Engine, raw: bytes, name: str, key: SM2PrivateKey) -> bytes:
+def cosign_note(raw: bytes, name: str, signer: Signer) -> bytes:
     """Add a signature line below those that are there. Raises EncodingInvalid if this key has already signed."""
     note = parse_note(raw)
-    signer = NoteKey(name, key.public_key)
-    (signature,) = engine.sm2_sign_many(key, [note.text.encode()])
-    added = NoteSignature(name, signer.key_id, signature)
+    (signature,) = signer.sign_many([note.text.encode()])
+    added = NoteSignature(name, NoteKey(name, signer.public_key).key_id, signature)
     return _written(Note(note.text, (*note.signatures, added)))
 
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid
 from crypto.packed import Packed
-from crypto.sm2 import SM2PrivateKey, SM2PublicKey
+from crypto.signer import Decrypter
+from crypto.sm2 import SM2PublicKey
 
 WRAP_VERSION = 1
 KEK_SIZE = 16  # bytes: a key-encryption key of SM4
@@ -43,8 +44,8 @@ def wrap_secrets(engine: Engine, random: RandomBytes, recipient: SM2PublicKey, c
     )
 
 
-def unwrap_secrets(engine: Engine, key: SM2PrivateKey, context: bytes, blob: bytes) -> bytes:
-    """Open what `wrap_secrets` wrote for the holder of `key` in the same `context`.
+def unwrap_secrets(engine: Engine, key: Decrypter, context: bytes, blob: bytes) -> bytes:
+    """Open what `wrap_secrets` wrote for this key in the same `context`.
 
     Raises:
         EncodingInvalid: unknown version, or truncated.
@@ -56,7 +57,7 @@ def unwrap_secrets(engine: Engine, key: SM2PrivateKey, context: bytes, blob: byt
     if len(blob) < body or stop == body or len(blob) - stop <= _NONCE_SIZE + _TAG_SIZE:
         raise EncodingInvalid(f"a wrapped secret of {len(blob)} bytes is truncated")
     try:
-        kek = engine.sm2_decrypt(key, blob[body:stop])
+        kek = key.decrypt(blob[body:stop])
     except DecryptionFailed as cause:
         raise DecryptionFailed(_CLOSED) from cause
     if len(kek) != KEK_SIZE:

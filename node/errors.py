@@ -487,6 +487,91 @@ class ValidatorsTooFew(NodeError):
     remedy = "Bring those back that are down with `kiteline chain restart-validator`, then run the command again."
 
 
+class KeyStoreInvalid(NodeError):
+    """The key store's manifest is absent, ill-formed, of another version or contradicts the files beside it."""
+
+    reason = "KEY_STORE_INVALID"
+    seen_by = "operator"
+    remedy = "Bring the `keys` directory back from the newest backup (docs/operator.md, Recovery); nothing in it is edited by hand."
+
+
+class KeyStateInvalid(NodeError):
+    """A key is not in the state that the step needs. Nothing was changed."""
+
+    reason = "KEY_STATE_INVALID"
+    seen_by = "operator"
+    remedy = "Look at `kiteline keys list`: the state of each key stands there, and what may be done next."
+
+
+class KeysNotInForce(NodeError):
+    """The keys in the key store are not those that the chain has in force for this member: they were rotated elsewhere, or the store is an old copy."""
+
+    reason = "KEYS_NOT_IN_FORCE"
+    seen_by = "operator"
+    remedy = (
+        "Use the key store that rotated last, or restore from the newest backup; if it is lost, have the consortium recover the member "
+        "(`kiteline chain propose recovery`)."
+    )
+
+
+class RotationUnderWay(NodeError):
+    """A rotation of this node's keys is under way, and there is one at a time."""
+
+    reason = "ROTATION_UNDER_WAY"
+    seen_by = "operator"
+    remedy = (
+        "`kiteline keys list` shows it: let it end, or finish it with `kiteline keys commit` or `kiteline keys undo`."
+    )
+
+
+class NoRotation(NodeError):
+    """No rotation is under way that could be committed or undone."""
+
+    reason = "NO_ROTATION"
+    seen_by = "operator"
+    remedy = "Begin one with `kiteline keys rotate`."
+
+
+class RotationCommitted(NodeError):
+    """The rotation has passed its commit point and can no longer be undone."""
+
+    reason = "ROTATION_COMMITTED"
+    seen_by = "operator"
+    remedy = "Let it end, then rotate again if the new key is not wanted."
+
+
+class RotationSuperseded(NodeError):
+    """This member's keys were changed on the chain while the rotation was under way: by another machine, or by the council. The rotation was undone."""
+
+    reason = "ROTATION_SUPERSEDED"
+    seen_by = "operator"
+    remedy = "Find out which machine rotated; one machine alone may hold a member's keys. Then follow the remedy of KEYS_NOT_IN_FORCE."
+
+
+class NotASecurityOfficer(NodeError):
+    """The caller's client certificate is not one that this node's configuration lists under `security_certificates`."""
+
+    reason = "NOT_A_SECURITY_OFFICER"
+    seen_by = "caller"
+    remedy = "Use a certificate of the security team; those of the department's programs change no keys."
+
+
+class KeyAgentUnavailable(NodeError):
+    """The process that holds the keys does not answer at the socket that the configuration names."""
+
+    reason = "KEY_AGENT_UNAVAILABLE"
+    seen_by = "operator, caller"
+    remedy = "Start it with `kiteline keys agent serve`; the node goes on by itself when it answers."
+
+
+class KeyStoreHeld(NodeError):
+    """Another process has the key store open and may change it."""
+
+    reason = "KEY_STORE_HELD"
+    seen_by = "operator"
+    remedy = "Ask the running node or agent with `kiteline keys`, or stop it first."
+
+
 class InternalError(NodeError):
     """A defect of the node. The log and the store are as they were before the call."""
 

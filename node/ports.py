@@ -10,6 +10,7 @@ from typing import Protocol
 
 from audit.verifier import ChainStatement
 from crypto.packed import Packed
+from crypto.signer import Decrypter, Signer
 from node.model.chain import (
     Anchor,
     ChainHealth,
@@ -165,6 +166,18 @@ class DatasetStore(Protocol):
     def inclusion(self, index: int, size: int) -> list[bytes]: ...
     def begin_append(self) -> Staging:
         """Begin the next version. One at a time: raises StoreLocked while another is open."""
+
+
+class Keys(Protocol):
+    """This member's keys as they are now. A rotation changes them while the node runs, so nobody holds on to what it is given here."""
+
+    @property
+    def signer(self) -> Signer:
+        """Signs this member's statements."""
+
+    @property
+    def decrypters(self) -> Sequence[Decrypter]:
+        """Opens what others encrypt to this member: the key in force, then those of which something may still be on its way."""
 
 
 class Datasets(Protocol):

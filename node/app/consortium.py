@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,18 +11,19 @@ from pathlib import Path
 from audit.checkpoint import log_id
 from audit.verifier import KnownKey, Trust, ValidatorSet
 from audit.verify import trust_text
+from crypto.engine import load_engine
 from node.app.admission import read_admission
+from node.app.keys import opened_account
 from node.app.networks import read_network_directory
 from node.app.settings import Settings
-from node.chain.account import read_account
 from node.chain.adapter import Chain, deploy_contracts, open_chain
 from node.chain.deployment import Deployment, dump_deployment, load_deployment
 from node.chain.network import Network, load_network
 from node.errors import ConfigurationInvalid
 from node.exchange.context import audit_origin
 from node.exchange.tracing import grant_facts
+from node.keys.material import Means
 
-ACCOUNT_FILE = "account.json"
 Clock = Callable[[], int]
 
 
@@ -31,15 +33,15 @@ def deploy_consortium(
     """Create the contracts with these founders, by this member's account; gives the file that was written."""
     if settings.contracts_file.exists():
         raise ConfigurationInvalid(f"{settings.contracts_file} exists: the consortium's contracts are deployed")
-    account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
-    deployment = deploy_contracts(
-        load_network(settings.network_file),
-        settings.data_directory,
-        account,
-        [read_admission(founder) for founder in founders],
-        threshold,
-        clock=clock,
-    )
+    with opened_account(settings, _means(settings, passphrase, clock)) as account:
+        deployment = deploy_contracts(
+            load_network(settings.network_file),
+            settings.data_directory,
+            account,
+            [read_admission(founder) for founder in founders],
+            threshold,
+            clock=clock,
+        )
     settings.contracts_file.write_text(dump_deployment(deployment), encoding="utf-8")
     return settings.contracts_file
 
@@ -106,12 +108,16 @@ def _anchoring_blocks(chain: Chain, logs: Sequence[tuple[str, bytes]]) -> set[by
 def _following(
     settings: Settings, passphrase: bytes, clock: Clock, network: Network, deployment: Deployment
 ) -> Iterator[Chain]:
-    account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
     place = settings.data_directory / "governance" / network.name
-    chain = open_chain(network, deployment, place, account, clock=clock)
-    try:
-        chain.check()
-        chain.start()
-        yield chain
-    finally:
-        chain.close()
+    with opened_account(settings, _means(settings, passphrase, clock)) as account:
+        chain = open_chain(network, deployment, place, account, clock=clock)
+        try:
+            chain.check()
+            chain.start()
+            yield chain
+        finally:
+            chain.close()
+
+
+def _means(settings: Settings, passphrase: bytes, clock: Clock) -> Means:
+    return Means(load_engine(settings.engine), passphrase, os.urandom, clock)

@@ -9,18 +9,15 @@ from pathlib import Path
 from audit.files import disk_errors
 from audit.log import AuditLog
 from crypto.engine import load_engine
+from node.app.keys import key_set
 from node.app.settings import FILE_NAME, Settings, dump, parse
-from node.chain.account import new_account, write_account
 from node.chain.admission import Admission, KeySet
 from node.errors import ConfigurationInvalid
 from node.exchange.context import audit_origin
+from node.keys.material import Means
+from node.keys.ring import KeyRing
+from node.keys.store import CLIENT, SECURITY, KeyStore, create_program_certificate
 from node.model.chain import Role
-from node.rpc.certificates import to_der
-from node.stores.key_store import NodeKeys, create_keys
-
-ACCOUNT_FILE = "account.json"
-# 64 MiB and a quarter of a second a guess; the standard's own 2^18 would take 256 MiB, most of a node's bound.
-SCRYPT_N = 1 << 16
 
 
 def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
@@ -50,24 +47,13 @@ def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
         raise ConfigurationInvalid(f"{home} cannot be made: {cause.strerror}", directory=home) from cause
     try:
         with disk_errors(home):
-            keys, address = _make(home, settings, text, passphrase, random, clock)
+            keys = _make(home, settings, text, passphrase, random, clock)
     except BaseException:
         # What is half-made is of no use, and would be in the way of the next attempt.
         for made in list(home.iterdir()) if was_there else [home]:
             shutil.rmtree(made) if made.is_dir() else made.unlink()
         raise
-    return Admission(
-        member_id=settings.member_id,
-        name=settings.name,
-        roles=roles,
-        keys=KeySet(
-            signing_key=keys.signing_key.public_key.to_bytes(),
-            encryption_key=keys.encryption_key.public_key.to_bytes(),
-            account=address,
-            certificate=to_der(keys.tls_certificate_pem),
-            endpoint=settings.advertise,
-        ),
-    )
+    return Admission(settings.member_id, settings.name, roles, keys)
 
 
 def _make(  # noqa: PLR0913, PLR0917 - likewise
@@ -77,12 +63,14 @@ def _make(  # noqa: PLR0913, PLR0917 - likewise
     passphrase: bytes,
     random: Callable[[int], bytes],
     clock: Callable[[], int],
-) -> tuple[NodeKeys, str]:
-    """The keys, and the address of the account."""
+) -> KeySet:
+    """The public side of the keys."""
     engine = load_engine(settings.engine, random)
-    keys = create_keys(settings.keys_directory, settings.member_id, passphrase, random, engine, clock)
-    account = new_account(random)
-    write_account(settings.keys_directory / ACCOUNT_FILE, account, passphrase.decode(), scrypt_n=SCRYPT_N)
+    means = Means(engine, passphrase, random, clock)
+    with KeyStore.create(settings.keys_directory, settings.member_id, means) as store:
+        for name in (CLIENT, SECURITY):
+            create_program_certificate(settings.keys_directory, name, settings.member_id, means)
+        keys = key_set(KeyRing(store), settings.advertise)
     AuditLog.create(
         settings.log_directory,
         audit_origin(settings.member_id),
@@ -91,4 +79,4 @@ def _make(  # noqa: PLR0913, PLR0917 - likewise
     ).close()
     # Last, so that a directory with a configuration is a whole one.
     (home / FILE_NAME).write_text(text, encoding="utf-8")
-    return keys, str(account.address)
+    return keys

@@ -23,12 +23,12 @@ from audit.log import AuditLog
 from crypto.engine import Engine, load_engine
 from crypto.notes import NoteKey
 from crypto.packed import Packed
+from node.app.keys import chain_account, opened_keys
 from node.app.metrics import Metrics, Watched
 from node.app.networks import read_network_directory
 from node.app.process import bound_arenas, calm_collector
 from node.app.settings import Settings
 from node.app.status import Status
-from node.chain.account import read_account
 from node.chain.adapter import Chain, open_chain
 from node.chain.deployment import load_deployment
 from node.chain.network import load_network
@@ -44,6 +44,7 @@ from node.exchange.provider import Provider
 from node.exchange.requester import Requester
 from node.exchange.tracing import Tracing
 from node.exchange.witnessing import Witnessing
+from node.keys.material import Means
 from node.model.events import Event, member_subject
 from node.rpc.answers import ProtoAnswers
 from node.rpc.audit_service import AuditService
@@ -56,12 +57,10 @@ from node.rpc.peers import GRPCPeers
 from node.rpc.server import Server, Services
 from node.stores.datasets import DatasetDirectory
 from node.stores.decided_head import DecidedHead
-from node.stores.key_store import NodeKeys, open_keys
 from node.stores.ledger_store import open_ledger
 from node.stores.sealed_dataset import DatasetMeans
 from node.stores.vault import DiskVaults
 
-ACCOUNT_FILE = "account.json"
 LEDGER, DATASETS, VAULTS = "ledger", "datasets", "received"
 WITNESSED, ANCHOR_NETWORKS, DECIDED_HEAD = "witnessed", "anchor-networks", "decided.head"
 GIGABYTE = 1 << 30
@@ -115,7 +114,9 @@ class Node:
         self._opened = opened
         self._begun = time.monotonic()
         self.engine: Engine = load_engine(settings.engine or os.environ.get("KITELINE_ENGINE"), random)
-        keys = open_keys(settings.keys_directory, passphrase, self.engine)
+        self._keys = opened.enter_context(
+            opened_keys(settings, Means(self.engine, passphrase, random, clock), exclusive=True)
+        )
         data = settings.data_directory
         ledger_store, notice = open_ledger(data / LEDGER, LEDGER_LAYOUT)
         opened.callback(ledger_store.close)
@@ -129,14 +130,14 @@ class Node:
         )
         opened.callback(self._log.close)
         # After the log, whose lock keeps a second node on this directory from following the chain, or sending, with it.
-        self._chain, self._anchor_chains = self._open_chains(passphrase)
+        self._chain, self._anchor_chains = self._open_chains()
         self._head_file = HeadFile(settings.head_file)
         self._witnessed_heads: dict[str, HeadFile] = {}
-        self._check_log(keys)
+        self._check_log()
         self._ledger.replay(self._log)
         self._index.catch_up(self._log)
-        self._context = self._make_context(keys, random)
-        self._server = self._make_server(keys, random)
+        self._context = self._make_context(random)
+        self._server = self._make_server(random)
 
     @property
     def address(self) -> str:
@@ -175,7 +176,7 @@ class Node:
         handing_over = asyncio.create_task(self._granting.keep_handing_over())
         self._opened.push_async_callback(_ended, handing_over)
 
-    def _open_chains(self, passphrase: bytes) -> tuple[Chain, dict[str, Chain]]:
+    def _open_chains(self) -> tuple[Chain, dict[str, Chain]]:
         """The chain of members and grants, and by name the further networks that get the log's heads.
 
         Without an endpoint the node starts on what its index of the first has; a further one is followed once it answers.
@@ -186,7 +187,7 @@ class Node:
                 f"there is no {settings.contracts_file}; an authority makes it with `kiteline chain deploy`"
             )
         network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)
-        account = read_account(settings.keys_directory / ACCOUNT_FILE, passphrase.decode())
+        account = chain_account(self._keys)
         first = open_chain(network, deployment, settings.data_directory, account, clock=self._clock)
         silent = self._follow(first)
         is_member = first.view.member(settings.member_id) is not None
@@ -227,7 +228,7 @@ class Node:
             return why
         return None
 
-    def _check_log(self, keys: NodeKeys) -> None:
+    def _check_log(self) -> None:
         """Compare the log with what it has said before: to anybody, and on the chain. Rather than fork it, do not start.
 
         Raises:
@@ -237,7 +238,7 @@ class Node:
         settings, tree = self._settings, self._log.tree
         member = self._chain.view.member(settings.member_id)
         known = every_key(member) if member is not None else []
-        own = [*known, NoteKey(settings.member_id, keys.signing_key.public_key)]
+        own = [*known, NoteKey(settings.member_id, self._keys.signer.public_key)]
         decided = settings.data_directory / DECIDED_HEAD
         head = HeadFile(decided).open(self.engine, own)
         if head is not None:
@@ -262,7 +263,7 @@ class Node:
             member_id, HeadFile(self._settings.data_directory / WITNESSED / f"{member_id}.head")
         )
 
-    def _make_context(self, keys: NodeKeys, random: Random) -> Context:
+    def _make_context(self, random: Random) -> Context:
         settings, data = self._settings, self._settings.data_directory
         datasets = DatasetDirectory(
             data / DATASETS,
@@ -270,19 +271,18 @@ class Node:
             DatasetMeans(
                 engine=self.engine,
                 random=random,
-                at_rest_key=keys.at_rest_key,
+                at_rest_key=self._keys.in_use.at_rest[self._keys.in_use.at_rest_active],
                 map_bytes=settings.dataset_map_gigabytes * GIGABYTE,
                 max_publish_bytes=settings.max_publish_gigabytes * GIGABYTE,
             ),
         )
         self._opened.callback(datasets.close)
-        tls = TLSIdentity(keys.tls_certificate_pem, keys.tls_key_pem)
+        tls = self._tls()
         peers = GRPCPeers(self._chain.view, tls)
         self._opened.push_async_callback(peers.close)
         return Context(
             member_id=settings.member_id,
-            signing_key=keys.signing_key,
-            encryption_key=keys.encryption_key,
+            keys=self._keys,
             engine=self.engine,
             clock=self._clock,
             random=random,
@@ -314,7 +314,12 @@ class Node:
             ),
         )
 
-    def _make_server(self, keys: NodeKeys, random: Random) -> Server:
+    def _tls(self) -> TLSIdentity:
+        """What this node shows now."""
+        files = self._keys.in_use.tls
+        return TLSIdentity(files.certificate_pem, files.key_pem)
+
+    def _make_server(self, random: Random) -> Server:
         context, settings, view = self._context, self._settings, self._chain.view
         self._anchoring = Anchoring(context)
         auditing = Auditing(context, self._chain.proofs)
@@ -347,8 +352,7 @@ class Node:
             ),
         )
         gate = Gate(self._logger, random, self._metrics.call_ended)
-        tls = TLSIdentity(keys.tls_certificate_pem, keys.tls_key_pem)
-        return Server(settings.listen, tls, Identities(view, settings.member_id, clients), services, gate)
+        return Server(settings.listen, self._tls(), Identities(view, settings.member_id, clients), services, gate)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -68,6 +68,7 @@ class Settings:
     network_file: Path
     contracts_file: Path
     client_certificates: tuple[Path, ...]
+    security_certificates: tuple[Path, ...]
     head_file: Path
     metrics_listen: str | None = None
     engine: str | None = None
@@ -85,6 +86,9 @@ class Settings:
     cosignatures_needed: int = 0
     anchor_networks: tuple[Path, ...] = ()
     retention_days: int = MIN_RETENTION_DAYS
+    settle_seconds: int = 10
+    retire_seconds: int = 300
+    key_agent: Path | None = None
 
     @property
     def log_directory(self) -> Path:
@@ -138,6 +142,7 @@ def dump(settings: Settings, directory: Path) -> str:
             "data_directory": relative(settings.data_directory),
             "keys_directory": relative(settings.keys_directory),
             "client_certificates": [relative(path) for path in settings.client_certificates],
+            "security_certificates": [relative(path) for path in settings.security_certificates],
             "grace_seconds": settings.grace_seconds,
             **({"engine": settings.engine} if settings.engine else {}),
         },
@@ -164,6 +169,11 @@ def dump(settings: Settings, directory: Path) -> str:
             "log_map_gigabytes": settings.log_map_gigabytes,
             "dataset_map_gigabytes": settings.dataset_map_gigabytes,
             "max_publish_gigabytes": settings.max_publish_gigabytes,
+        },
+        "keys": {
+            "settle_seconds": settings.settle_seconds,
+            "retire_seconds": settings.retire_seconds,
+            **({"agent": relative(settings.key_agent)} if settings.key_agent else {}),
         },
         **({"metrics": {"listen": settings.metrics_listen}} if settings.metrics_listen else {}),
     }
@@ -193,6 +203,9 @@ class _Section:
 
     def path(self, key: str) -> Path:
         return self._base / self.text(key)
+
+    def optional_path(self, key: str) -> Path | None:
+        return self.path(key) if key in self._values else None
 
     def paths(self, key: str) -> tuple[Path, ...]:
         values = self._take(key, list)
@@ -250,6 +263,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
     exchange = _Section("exchange", document.pop("exchange", {}), base)
     audit = _Section("audit", document.pop("audit", {}), base)
     storage = _Section("storage", document.pop("storage", {}), base)
+    keys = _Section("keys", document.pop("keys", {}), base)
     metrics = _Section("metrics", document.pop("metrics", {}), base)
     if document:
         raise ConfigurationInvalid(f"{min(document)} is not a section of this version", setting=min(document))
@@ -261,6 +275,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
         data_directory=node.path("data_directory"),
         keys_directory=node.path("keys_directory"),
         client_certificates=node.paths("client_certificates"),
+        security_certificates=node.paths("security_certificates"),
         grace_seconds=node.integer("grace_seconds", 0, 600),
         engine=node.optional_text("engine"),
         network_file=chain.path("network_file"),
@@ -279,6 +294,9 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
         cosignatures_needed=audit.integer("cosignatures_needed", 0, 99),
         anchor_networks=audit.paths("anchor_networks"),
         retention_days=audit.integer("retention_days", MIN_RETENTION_DAYS, 36_500),
+        settle_seconds=keys.integer("settle_seconds", 0, 3_600),
+        retire_seconds=keys.integer("retire_seconds", 0, 86_400),
+        key_agent=keys.optional_path("agent"),
         metrics_listen=metrics.optional_address("listen"),
     )
     if settings.cosignatures_needed > len(settings.witnesses):
@@ -286,7 +304,7 @@ def _validated(document: dict[str, object], path: Path) -> Settings:
             f"audit.cosignatures_needed is {settings.cosignatures_needed}, and there are {len(settings.witnesses)} witnesses",
             setting="audit.cosignatures_needed",
         )
-    for section in (node, chain, exchange, audit, storage, metrics):
+    for section in (node, chain, exchange, audit, storage, keys, metrics):
         section.finish()
     return settings
 

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 
 from crypto.errors import KeyFileExposed, KeyInvalid
 
 KEY_BYTES = 32
+ADDRESS_BYTES = 20
+ChainAccount = LocalAccount
 SCRYPT_N = 2**18  # the standard's own choice: about a second and 256 MiB
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
 
@@ -33,6 +36,11 @@ def account_of(secret: bytes) -> LocalAccount:
     """The account of a secret number, 32 bytes: also a way to keep a number of another curve in the form that accounts have on disk."""
     account: LocalAccount = Account.from_key(secret)
     return account
+
+
+def address_of(public: bytes) -> str:
+    """The address of a public key, 04 ‖ x ‖ y; EIP-55."""
+    return str(to_checksum_address(keccak(public[1:])[-ADDRESS_BYTES:]))
 
 
 def write_account(path: Path, account: LocalAccount, passphrase: str, *, scrypt_n: int = SCRYPT_N) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from node.app.settings import load
 from node.cli.session import passphrase
+from node.keys.store import CLIENT, node_certificates, open_program_certificate
 from node.rpc.certificates import TLSIdentity
 from node.rpc.client import Client
-from node.stores.key_store import CLIENT, TLS, open_tls
 
 _ANY = ("0.0.0.0:", "[::]:")
 
@@ -19,8 +19,8 @@ _ANY = ("0.0.0.0:", "[::]:")
 def connected(config: Path) -> Iterator[Client]:
     """A client of the node that a configuration describes, as the department's own program. Raises Refusals."""
     settings = load(config)
-    own = open_tls(settings.keys_directory, CLIENT, passphrase())
-    certificate = (settings.keys_directory / f"{TLS}.cert.pem").read_bytes()
+    own = open_program_certificate(settings.keys_directory, CLIENT, passphrase())
+    certificate = node_certificates(settings.keys_directory)[0]
     address = settings.listen
     for wildcard in _ANY:
         address = address.replace(wildcard, "127.0.0.1:")

@@ -57,6 +57,7 @@ def init(
             network_file=network.resolve(),
             contracts_file=contracts.resolve(),
             client_certificates=(home / "keys" / "client.cert.pem",),
+            security_certificates=(home / "keys" / "security.cert.pem",),
             metrics_listen=metrics_listen or None,
         )
         admission = initialise(home, settings, parse_roles(roles), passphrase(), os.urandom, _now_ms)

@@ -22,7 +22,6 @@ from crypto.errors import CryptoError, Refusal
 from crypto.merkle import SM3_TREE, verify_inclusion
 from crypto.packed import Packed
 from crypto.sm3 import sm3
-from crypto.wrap import unwrap_secrets
 from node.errors import DeliveryInvalid, PeerUnavailable, ReceiptsOutstanding, RecordInvalid
 from node.exchange.acknowledging import Acknowledging
 from node.exchange.answering import ANSWER_VERSION, KEY_SALT_SIZE, NONCE_SIZE
@@ -220,7 +219,7 @@ class Asking:
         if not sealed.startswith(ANSWER_VERSION):
             raise DeliveryInvalid("the sealed answer is of an unknown version", sequence=delivery.sequence)
         try:
-            key = unwrap_secrets(context.engine, context.encryption_key, bound_to, answer.wrapped_secret)
+            key = context.unwrap(bound_to, answer.wrapped_secret)
             nonce = sealed[len(ANSWER_VERSION) : head]
             plaintext = context.engine.sm4_gcm_open_many(
                 key, nonce, Packed.of([bound_to]), Packed.of([sealed[head:]])

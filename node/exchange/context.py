@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Protocol, TypeVar
 
 from crypto.engine import Engine
-from crypto.sm2 import SM2PrivateKey
+from crypto.errors import DecryptionFailed
 from crypto.sm3 import sm3
+from crypto.wrap import unwrap_secrets
 from node.errors import ChainUnavailable, DatasetPurged, DatasetUnknown, GrantUnknown, NotAMember
 from node.exchange.coalesce import Coalescer
 from node.exchange.journal import Journal
@@ -22,7 +23,7 @@ from node.model.events import Event, dataset_subject
 from node.model.grants import GrantFacts, Terms, terms_of
 from node.model.statements import Decision, Description
 from node.model.transfer import Answer
-from node.ports import ChainProofs, ChainView, ChainWriter, Clock, Datasets, Log, Peers, Random, Vault
+from node.ports import ChainProofs, ChainView, ChainWriter, Clock, Datasets, Keys, Log, Peers, Random, Vault
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ class Context:
     """
 
     member_id: str
-    signing_key: SM2PrivateKey
-    encryption_key: SM2PrivateKey
+    keys: Keys
     engine: Engine
     clock: Clock
     random: Random
@@ -136,7 +136,7 @@ class Context:
     @cached_property
     def notary(self) -> Notary:
         """Signs and verifies notes."""
-        return Notary(self.engine, self.member_id, self.signing_key, self.clock)
+        return Notary(self.engine, self.member_id, self.keys, self.clock, self._renewed)
 
     @cached_property
     def journal(self) -> Journal:
@@ -244,6 +244,22 @@ class Context:
             with suppress(ChainUnavailable):
                 await self.refresh_view()
             return find()
+
+    def unwrap(self, bound_to: bytes, blob: bytes) -> bytes:
+        """Secrets that were wrapped to this member for one context, under whichever of its keys. Raises EncodingInvalid, DecryptionFailed."""
+        failure: DecryptionFailed | None = None
+        for decrypter in self.keys.decrypters:
+            try:
+                return unwrap_secrets(self.engine, decrypter, bound_to, blob)
+            except DecryptionFailed as cause:
+                failure = failure or cause
+        raise failure or DecryptionFailed("this node has no decryption key")
+
+    async def _renewed(self, member: Member) -> Member:
+        """A member as the chain has it now, for a note under a key that was not known yet: it may have been rotated a block ago."""
+        with suppress(ChainUnavailable):
+            await self.refresh_view()
+        return self.member(member.member_id)
 
     async def _refresh_once(self, callers: Sequence[None]) -> Sequence[Exception | None]:
         await asyncio.to_thread(self.view.refresh)

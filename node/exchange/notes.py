@@ -7,7 +7,7 @@ changing what it says, and digests are what receipts and the chain name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -15,12 +15,13 @@ from typing import TypeVar
 from crypto.engine import Engine
 from crypto.errors import EncodingInvalid, SignatureInvalid
 from crypto.notes import NoteKey, NoteSignature, parse_note, sign_notes
-from crypto.sm2 import SM2PrivateKey, SM2PublicKey
+from crypto.sm2 import SM2PublicKey
 from crypto.sm3 import sm3
 from node.errors import StatementInvalid
 from node.exchange.coalesce import Coalescer
 from node.model.chain import Member
 from node.model.statements import Statement, parse_statement
+from node.ports import Keys
 
 S = TypeVar("S", bound=Statement)
 
@@ -84,13 +85,24 @@ def every_key(member: Member) -> list[NoteKey]:
 
 
 class Notary:
-    """Signs for this member and verifies for it; concurrent calls share the engine's batches."""
+    """Signs for this member and verifies for it; concurrent calls share the engine's batches.
 
-    def __init__(self, engine: Engine, member_id: str, key: SM2PrivateKey, clock: Callable[[], int]) -> None:
+    `renewed` gives a member as the chain has it now, for a note under a key that was not known before.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        member_id: str,
+        keys: Keys,
+        clock: Callable[[], int],
+        renewed: Callable[[Member], Awaitable[Member]],
+    ) -> None:
         self._engine = engine
         self._member_id = member_id
-        self._key = key
+        self._keys = keys
         self._clock = clock
+        self._renewed = renewed
         self._signer: Coalescer[str, bytes] = Coalescer(self._sign_batch)
         self._verifier: Coalescer[_Claim, None] = Coalescer(self._verify_batch)
 
@@ -108,7 +120,7 @@ class Notary:
 
     def sign_here(self, statement: Statement) -> bytes:
         """The note of a statement, signed on this very thread: for chains, where each names the one before."""
-        return sign_notes(self._engine, [statement.to_text()], self._member_id, self._key)[0]
+        return sign_notes([statement.to_text()], self._member_id, self._keys.signer)[0]
 
     async def open(self, kind: type[S], raw: bytes, author: Member) -> S:
         """The statement of a note that `author` signed.
@@ -125,14 +137,18 @@ class Notary:
         """Raise SignatureInvalid unless the note of a statement is signed by `author`."""
         note = read_note(raw)
         line = note.signature
-        for key in signing_keys(author, self._clock()):
-            if (key.name, key.key_id) == (line.name, line.key_id):
-                await self._verifier((key.public_key, note.text.encode(), line.signature))
-                return
-        raise SignatureInvalid("the note is not signed with a key in force of its author", author=author.member_id)
+        key = self._key_of(author, line) or self._key_of(await self._renewed(author), line)
+        if key is None:
+            raise SignatureInvalid("the note is not signed with a key in force of its author", author=author.member_id)
+        await self._verifier((key.public_key, note.text.encode(), line.signature))
+
+    def _key_of(self, author: Member, line: NoteSignature) -> NoteKey | None:
+        """The key in force that a signature line names."""
+        named = (line.name, line.key_id)
+        return next((key for key in signing_keys(author, self._clock()) if (key.name, key.key_id) == named), None)
 
     async def _sign_batch(self, texts: Sequence[str]) -> Sequence[bytes | Exception]:
-        return await asyncio.to_thread(sign_notes, self._engine, texts, self._member_id, self._key)
+        return await asyncio.to_thread(sign_notes, texts, self._member_id, self._keys.signer)
 
     async def _verify_batch(self, claims: Sequence[_Claim]) -> Sequence[Exception | None]:
         return await asyncio.to_thread(self._verify_many, claims)

@@ -17,7 +17,6 @@ from crypto.merkle import Frontier
 from crypto.packed import Packed
 from crypto.seal import SECRET_SIZE, open_segments
 from crypto.sm3 import sm3
-from crypto.wrap import unwrap_secrets
 from node.errors import DeliveryInvalid, InternalError
 from node.exchange.context import Context, wrap_context
 from node.exchange.notes import read_as
@@ -87,9 +86,7 @@ class Opener:
             raise InternalError("the vault lacks what the log says it has", sequence=delivery.sequence)
         engine = self._context.engine
         try:
-            secrets = unwrap_secrets(
-                engine, self._context.encryption_key, wrap_context(self._order.grant_id, delivery.sequence), wrapped
-            )
+            secrets = self._context.unwrap(wrap_context(self._order.grant_id, delivery.sequence), wrapped)
             if len(secrets) != SECRET_SIZE * len(blobs):
                 raise DeliveryInvalid("there is not one key for each segment", sequence=delivery.sequence)
             batches, leaf_hashes = open_segments(engine, self._order.dataset_id, secrets, list(blobs))

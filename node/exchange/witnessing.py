@@ -70,10 +70,9 @@ class Witnessing:
         await asyncio.to_thread(heads.keep, note, head.size)
         line = await asyncio.to_thread(
             cosign,
-            context.engine,
             parse_note(note).text,
             context.member_id,
-            context.signing_key,
+            context.keys.signer,
             context.clock() // 1_000,
         )
         detail = f"size {head.size} root {head.root.hex()}"

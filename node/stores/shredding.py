@@ -17,17 +17,15 @@ keeps aside, and copies in backups.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from audit.errors import StoreDamaged
-from audit.files import disk_errors, make_directory, read_whole, sync_directory, write_whole
+from audit.files import destroy_file, disk_errors, make_directory, read_whole, sync_directory, write_whole
 
 MARKER = "purged"
 
 _CONTENT = b"kiteline/purged/v1\n"
 _TREE = "tree"  # sealed segments and leaf hashes, and no secret
-_ZEROS = bytes(1024 * 1024)
 
 
 def is_shredded(directory: Path) -> bool:
@@ -51,7 +49,7 @@ def shred_directory(directory: Path) -> int:
     make_directory(directory)
     if not is_shredded(directory):
         write_whole(directory / MARKER, [_CONTENT])
-    destroyed = sum(_shred_file(path) for path in _files(directory))
+    destroyed = sum(destroy_file(path) for path in _files(directory))
     with disk_errors(directory):
         for path in sorted(directory.rglob("*"), reverse=True):  # what lies within comes before it
             if path.is_dir():
@@ -67,20 +65,3 @@ def _files(directory: Path) -> list[Path]:
     return sorted(
         set(found) - {directory / MARKER}, key=lambda path: (path.relative_to(directory).parts[0] == _TREE, path)
     )
-
-
-def _shred_file(path: Path) -> int:
-    """Overwrite a file, durably, and delete it. A symbolic link is deleted alone; what it leads to is not the dataset's."""
-    size = 0
-    with disk_errors(path):
-        if not path.is_symlink() and path.is_file():
-            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-            with os.fdopen(descriptor, "wb") as file:  # over what is there: nothing is cut off first
-                size = os.fstat(descriptor).st_size
-                for at in range(0, size, len(_ZEROS)):
-                    file.write(_ZEROS[: size - at])
-                file.flush()
-                os.fsync(descriptor)
-        path.unlink()
-        sync_directory(path.parent)
-    return size

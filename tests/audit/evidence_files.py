@@ -35,6 +35,7 @@ from crypto.engine import load_engine
 from crypto.engines import open_engine
 from crypto.notes import cosign_note, parse_note, sign_note
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
 from tests.support.statements import member_id
@@ -135,7 +136,7 @@ class World:
 
     def note(self, text: str, author: Department) -> bytes:
         """A signed note."""
-        return sign_note(self.signer, text, author.name, author.key)
+        return sign_note(text, author.name, HeldKey(self.signer, author.key))
 
     def steps(self, size: int) -> Iterator[Entry]:
         """A life of a grant, then plain entries up to the size."""
@@ -149,12 +150,12 @@ class World:
         release = self.note(statement("key-release", grant=GRANT, provider=mine), self.owner)
         # Refused, because it names another as its author than the one who signed and sent it.
         foreign = self.note(statement("receipt", grant=GRANT, sequence="2", requester=other), self.stranger)
-        head = sign_checkpoint(self.signer, Checkpoint(self.origin, 4, b"\4" * 32, HEAD_MS), self.owner.key)
+        head = sign_checkpoint(Checkpoint(self.origin, 4, b"\4" * 32, HEAD_MS), HeldKey(self.signer, self.owner.key))
         cosigned = self.cosigned(head, self.witnesses[0])
         dataset = f"kiteline/{mine}/dataset/{'da' * 32}/SM3"
-        version = sign_checkpoint(self.signer, Checkpoint(dataset, 9, b"\5" * 32, HEAD_MS), self.owner.key)
+        version = sign_checkpoint(Checkpoint(dataset, 9, b"\5" * 32, HEAD_MS), HeldKey(self.signer, self.owner.key))
         theirs = f"kiteline/{self.stranger.name}/audit/SM3"
-        seen = sign_checkpoint(self.signer, Checkpoint(theirs, 5, b"\6" * 32, HEAD_MS), self.stranger.key)
+        seen = sign_checkpoint(Checkpoint(theirs, 5, b"\6" * 32, HEAD_MS), HeldKey(self.signer, self.stranger.key))
         steps: list[tuple[str, str, str, str | None, str | None, bytes | None]] = [
             ("NODE_STARTED", mine, f"member:{mine}", None, None, None),
             ("REQUEST_RECEIVED", other, about, None, None, request),
@@ -179,17 +180,17 @@ class World:
     def head(self, size: int, time_ms: int = HEAD_MS) -> bytes:
         """The signed head at a size."""
         return sign_checkpoint(
-            self.signer, Checkpoint(self.origin, size, self.tree.root_at(size), time_ms), self.owner.key
+            Checkpoint(self.origin, size, self.tree.root_at(size), time_ms), HeldKey(self.signer, self.owner.key)
         )
 
     def cosigned(self, note: bytes, *witnesses: Department, time: int = BLOCK_TIME - 30) -> bytes:
         """The note with witnesses' lines."""
         text = parse_note(note).text
-        return with_lines(note, [cosign(self.signer, text, one.name, one.key, time) for one in witnesses])
+        return with_lines(note, [cosign(text, one.name, HeldKey(self.signer, one.key), time) for one in witnesses])
 
     def signed_again(self, note: bytes, by: Department) -> bytes:
         """The note with one more ordinary signature."""
-        return cosign_note(self.signer, note, by.name, by.key)
+        return cosign_note(note, by.name, HeldKey(self.signer, by.key))
 
     # Anchors.
 

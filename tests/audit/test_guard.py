@@ -12,13 +12,14 @@ from audit.guard import HeadFile, check_clock, check_not_behind
 from audit.store import TreeStore
 from crypto.engine import Engine
 from crypto.notes import NoteKey
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
 
 
 def _head(engine: Engine, key: SM2PrivateKey, size: int, root: bytes, time_ms: int = 1_000) -> bytes:
-    return sign_checkpoint(engine, Checkpoint(ORIGIN, size, root, time_ms), key)
+    return sign_checkpoint(Checkpoint(ORIGIN, size, root, time_ms), HeldKey(engine, key))
 
 
 def test_the_newest_head_is_kept_and_an_older_one_changes_nothing(

@@ -11,6 +11,7 @@ import rlp
 
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.verifier import AUDITOR, FILE, Evidence, Trust, verify
+from crypto.signer import HeldKey
 from tests.audit.evidence_files import (
     BLOCK_TIME,
     CITY,
@@ -99,7 +100,7 @@ def signed_by_owner(world: World, size: int, *, contradicting: bool) -> File:
     """The city has another head that the owner signed: of another history, or at least of another root."""
     root = b"\x66" * 32 if contradicting else world.tree.root_at(size)
     head = Checkpoint(world.origin, size, root, HEAD_MS)
-    note = sign_checkpoint(world.signer, head, world.owner.key)
+    note = sign_checkpoint(head, HeldKey(world.signer, world.owner.key))
     block = make_block([encode_receipt([anchor_log(CONTRACTS[CITY], head, note)])], 8)
     world.blocks.add(block.hash)
     held = true(world).proof.anchored[1]
@@ -212,7 +213,7 @@ CASES: dict[str, tuple[Callable[[World], File], set[str], str]] = {
     ),
     "a head of another log": (
         lambda w: at_city(
-            w, checkpoint=sign_checkpoint(w.signer, Checkpoint(strangers(w), 21, bytes(32), 0), w.stranger.key)
+            w, checkpoint=sign_checkpoint(Checkpoint(strangers(w), 21, bytes(32), 0), HeldKey(w.signer, w.stranger.key))
         ),
         {CITY_ANCHOR},
         "the head that is anchored is of another log",

@@ -31,6 +31,7 @@ from audit.verifier import (
 from audit.verify import signature_check
 from crypto.engine import load_engine
 from crypto.notes import Note, NoteSignature, sign_note
+from crypto.signer import HeldKey
 from tests.audit.evidence_files import World, opened_world
 from tests.audit.test_verifier_links import SIZE, in_proof, true
 
@@ -290,7 +291,7 @@ def test_lines_are_taken_one_by_one_until_the_first_that_is_wrong(monkeypatch: p
 def test_a_statement_of_a_mebibyte_and_entries_of_one_byte_end_in_a_verdict(world: World) -> None:
     check = signature_check(load_engine())
     text = "kiteline/receipt/v1\n" + f"requester {'x' * 1_000_000}\n"
-    note = sign_note(load_engine(), text, world.requester.name, world.requester.key)
+    note = sign_note(text, world.requester.name, HeldKey(load_engine(), world.requester.key))
     entry = replace_note(world.entries[5], note)
     report = verify(replace(true(world), entry=entry).to_bytes(), world.trust(), check)
     assert max(len(link.says) for link in report.links) < 300

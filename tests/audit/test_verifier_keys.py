@@ -12,6 +12,7 @@ import pytest
 from audit.cosignature import cosign, with_lines
 from audit.verifier import AUDITOR, COSIGNATURE_LABEL, FILE, Evidence, KeyStatement, KnownKey, Trust, key_id, verify
 from crypto.notes import Note, NoteSignature, parse_note
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.evidence_files import BLOCK_TIME, CITY, SINCE, Department, World, opened_world
 from tests.audit.test_verifier_links import (
@@ -280,7 +281,7 @@ def witnessed(world: World, *lines: NoteSignature) -> Evidence:
 
 
 def line_of(world: World, who: Department, time: int = BLOCK_TIME - 30, text: str | None = None) -> NoteSignature:
-    return cosign(world.signer, text or parse_note(world.head(SIZE)).text, who.name, who.key, time)
+    return cosign(text or parse_note(world.head(SIZE)).text, who.name, HeldKey(world.signer, who.key), time)
 
 
 def test_as_many_witnesses_as_are_needed_are_enough(world: World) -> None:
@@ -322,7 +323,9 @@ def test_what_is_no_cosignature_of_a_witness_does_not_count(world: World) -> Non
         line_of(world, world.stranger),  # no witness
         replace(line_of(world, world.stranger), name=one.name),  # under a witness's name
         replace(line_of(world, one), name=world.stranger.name),
-        cosign(world.signer, parse_note(world.head(SIZE)).text, one.name, world.stranger.key, 5),  # with another key
+        cosign(
+            parse_note(world.head(SIZE)).text, one.name, HeldKey(world.signer, world.stranger.key), 5
+        ),  # with another key
     ]
     for line in elsewhere:
         check(witnessed(world, line, second), world.trust(), {"cosignatures"}, says)

@@ -11,6 +11,7 @@ import pytest
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.entry import Entry
 from audit.verifier import ARITHMETIC, AUDITOR, FILE, EntryRange, Evidence, Link, Trust, report_lines, verify
+from crypto.signer import HeldKey
 from tests.audit.evidence_files import CITY, COUNTY, HEAD_MS, World, opened_world, statement
 
 File = Evidence | EntryRange
@@ -59,7 +60,7 @@ def flipped(raw: bytes, at: int = -1) -> bytes:
 def with_checkpoint(world: World, origin: str, signer: int, size: int = SIZE) -> File:
     """A checkpoint that one of the members signed and the witnesses cosigned, in place of the true one."""
     head = Checkpoint(origin, size, world.tree.root_at(SIZE), HEAD_MS)
-    note = sign_checkpoint(world.signer, head, world.everyone[signer].key)
+    note = sign_checkpoint(head, HeldKey(world.signer, world.everyone[signer].key))
     return in_proof(true(world), checkpoint=world.cosigned(note, *world.witnesses))
 
 
@@ -314,7 +315,9 @@ class FaultyWorld(World):
     def steps(self, size: int) -> Iterator[Entry]:
         mine, other, third = self.owner.name, self.requester.name, self.stranger.name
         text = statement("receipt", grant="9b" * 32, requester=other)
-        head = sign_checkpoint(self.signer, Checkpoint(strangers(self), 5, b"\6" * 32, HEAD_MS), self.stranger.key)
+        head = sign_checkpoint(
+            Checkpoint(strangers(self), 5, b"\6" * 32, HEAD_MS), HeldKey(self.signer, self.stranger.key)
+        )
         unnamed = statement("receipt", grant="9b" * 32)
         odd_author = statement("receipt", requester="\x9b2J\u202e" + other)
         faulty: list[tuple[str, str, bytes]] = [
@@ -327,7 +330,7 @@ class FaultyWorld(World):
             (
                 "CHECKPOINT_COSIGNED",
                 third,
-                sign_checkpoint(self.signer, Checkpoint(self.origin, 5, b"\6" * 32, 0), self.stranger.key),
+                sign_checkpoint(Checkpoint(self.origin, 5, b"\6" * 32, 0), HeldKey(self.signer, self.stranger.key)),
             ),
             ("CHECKPOINT_COSIGNED", third, self.signed_again(head, self.owner)[:-8] + b"AAAAAA=\n"),
             ("RECEIPT_RECEIVED", other, b"no note at all"),

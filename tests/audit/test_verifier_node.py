@@ -21,6 +21,7 @@ from audit.verify import read_trust, signature_check, trust_text, verify_evidenc
 from crypto.engine import load_engine
 from crypto.errors import EncodingInvalid, SignatureInvalid
 from crypto.notes import NoteKey, parse_note, sign_note
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from node.errors import ChainUnavailable, NotAnchored, RangeInvalid
 from node.exchange.anchoring import Anchoring
@@ -266,7 +267,7 @@ NAMED = NoteKey("witness", WITNESS.public_key)
 
 
 def test_a_witnesss_line_travels_as_text_and_holds_for_its_key() -> None:
-    line = cosign(ENGINE, TEXT, "witness", WITNESS, 1_795_400_000)
+    line = cosign(TEXT, "witness", HeldKey(ENGINE, WITNESS), 1_795_400_000)
     assert parse_line(str(line)) == line
     assert (
         check_cosignature(ENGINE, TEXT, line, [NoteKey("other", SM2PrivateKey(5).public_key), NAMED]) == 1_795_400_000
@@ -284,8 +285,8 @@ def test_a_witnesss_line_travels_as_text_and_holds_for_its_key() -> None:
 
 
 def test_a_line_is_added_once() -> None:
-    note = sign_note(ENGINE, TEXT, "owner", SM2PrivateKey(3))
-    line = cosign(ENGINE, TEXT, "witness", WITNESS, 5)
+    note = sign_note(TEXT, "owner", HeldKey(ENGINE, SM2PrivateKey(3)))
+    line = cosign(TEXT, "witness", HeldKey(ENGINE, WITNESS), 5)
     cosigned = with_lines(note, [line])
     assert parse_note(cosigned).signatures == (*parse_note(note).signatures, line)
     with pytest.raises(EncodingInvalid):

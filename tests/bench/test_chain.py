@@ -22,8 +22,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from audit.verifier import read_file, verify
 from audit.verify import read_trust
-from node.app.consortium import ACCOUNT_FILE
-from node.chain.account import read_account
+from crypto.engine import load_engine
+from node.chain.account import account_of
 from node.chain.adapter import Chain, open_chain
 from node.chain.deployment import Deployment, load_deployment
 from node.chain.endpoints import Endpoints
@@ -33,6 +33,7 @@ from node.chain.json_rpc import hexadecimal, read_logs, read_quantity
 from node.chain.network import Network, load_network
 from scripts.local_consortium import AUDIT, CIVIL_AFFAIRS, HEALTH, NETWORKS, LocalConsortium
 from tests.bench.measure import Line, measure, note_latencies
+from tests.support.keys import account_secret
 from tests.support.networks import NAMES, require
 
 pytestmark = [pytest.mark.bench, pytest.mark.process, pytest.mark.timeout(1_800)]
@@ -69,8 +70,8 @@ def party(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     file = NETWORKS / request.param / "network.toml"
     with LocalConsortium(directory / "consortium", [CIVIL_AFFAIRS, HEALTH, AUDIT], network=file) as consortium:
         assert consortium.nodes[AUDIT.slug].stop() == 0
-        passphrase = (consortium.directory / "passphrase").read_text(encoding="ascii")
-        account = read_account(consortium.home(AUDIT) / "keys" / ACCOUNT_FILE, passphrase)
+        passphrase = (consortium.directory / "passphrase").read_bytes()
+        account = account_of(account_secret(consortium.home(AUDIT) / "keys", passphrase, load_engine()))
         network = load_network(consortium.directory / "network.toml")
         yield Party(consortium, network, load_deployment(consortium.directory / "contracts.toml"), account, directory)
 

@@ -16,14 +16,15 @@ from crypto.engine import load_engine
 from kiteline.exchange.v1 import department_pb2 as pb
 from node.app.settings import load
 from node.formats import Source
+from node.keys.store import node_certificates
 from node.rpc.certificates import TLSIdentity, to_der
 from node.rpc.channels import credentials, options
 from node.rpc.client import Client
-from node.stores.key_store import CLIENT, TLS, open_tls
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, READY_SECONDS, LocalConsortium, MemberPlan
 from scripts.processes import Child, accepts, free_port
 from tests.bench import raw_grpc
 from tests.node.rpc.world import tls_identity
+from tests.support.keys import CLIENT, open_tls
 
 QUOTA = 1_000_000
 SECONDS_A_DAY = 86_400
@@ -73,7 +74,7 @@ class World:
         settings = load(self.consortium.config(member))
         passphrase = (self.consortium.directory / "passphrase").read_bytes()
         own = open_tls(settings.keys_directory, CLIENT, passphrase)
-        certificate = (settings.keys_directory / f"{TLS}.cert.pem").read_bytes()
+        certificate = node_certificates(settings.keys_directory)[0]
         return Access(settings.listen, certificate, TLSIdentity(own.certificate_pem, own.key_pem))
 
     def publish(self, source: Source) -> Published:

@@ -22,6 +22,7 @@ from crypto.notes import (
     sign_note,
     sign_notes,
 )
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
 from tests.crypto.engines_at_hand import ENGINE_NAMES, engine_named, fastest_engine
@@ -47,7 +48,7 @@ def line(name: str = NAME, blob: bytes = b"1234signature") -> str:
 @pytest.mark.parametrize("verifier", ENGINE_NAMES)
 @pytest.mark.parametrize("signer", ENGINE_NAMES)
 def test_what_one_engine_signs_every_engine_opens(signer: str, verifier: str) -> None:
-    raw = sign_note(engine_named(signer), TEXT, NAME, KEY)
+    raw = sign_note(TEXT, NAME, HeldKey(engine_named(signer), KEY))
     opened = open_note(engine_named(verifier), raw, [SIGNER])
     assert (opened.text, opened.signers, opened.unknown) == (TEXT, (SIGNER,), ())
 
@@ -55,7 +56,7 @@ def test_what_one_engine_signs_every_engine_opens(signer: str, verifier: str) ->
 def test_the_key_id_is_computed_as_the_format_says() -> None:
     expected = sm3(NAME.encode() + b"\n\xffSM2-SM3-v1" + KEY.public_key.to_bytes())[:4]
     assert SIGNER.key_id == expected
-    (signature,) = parse_note(sign_note(fastest_engine(), TEXT, NAME, KEY)).signatures
+    (signature,) = parse_note(sign_note(TEXT, NAME, HeldKey(fastest_engine(), KEY))).signatures
     assert signature.key_id == expected
 
 
@@ -63,7 +64,7 @@ def test_the_key_id_is_computed_as_the_format_says() -> None:
 @settings(max_examples=60)
 def test_any_legal_text_is_signed_and_opened_unchanged(text: str) -> None:
     engine = fastest_engine()
-    raw = sign_note(engine, text, NAME, KEY)
+    raw = sign_note(text, NAME, HeldKey(engine, KEY))
     assert open_note(engine, raw, [SIGNER]).text == text
     assert parse_note(raw).to_bytes() == raw
 
@@ -93,7 +94,7 @@ def test_bytes_that_parse_at_all_are_spelled_as_the_writer_spells_them(before: b
 def test_every_changed_byte_of_a_note_is_refused() -> None:
     """A change leaves the note malformed, unsigned by a known key, or wrongly signed; it never opens."""
     engine = fastest_engine()
-    raw = sign_note(engine, TEXT, NAME, KEY)
+    raw = sign_note(TEXT, NAME, HeldKey(engine, KEY))
     for at in range(len(raw)):
         for mask in (0x01, 0x20, 0x80):
             changed = raw[:at] + bytes([raw[at] ^ mask]) + raw[at + 1 :]
@@ -106,8 +107,8 @@ def test_every_changed_byte_of_a_note_is_refused() -> None:
 
 def test_a_cosigned_note_opens_for_either_key_and_names_both_in_the_order_of_their_lines() -> None:
     engine = fastest_engine()
-    signed = sign_note(engine, TEXT, NAME, KEY)
-    raw = cosign_note(engine, signed, COSIGNER.name, OTHER)
+    signed = sign_note(TEXT, NAME, HeldKey(engine, KEY))
+    raw = cosign_note(signed, COSIGNER.name, HeldKey(engine, OTHER))
     assert raw.startswith(signed)
     assert open_note(engine, raw, [COSIGNER, SIGNER]).signers == (SIGNER, COSIGNER)
     alone = open_note(engine, raw, [COSIGNER])
@@ -117,14 +118,14 @@ def test_a_cosigned_note_opens_for_either_key_and_names_both_in_the_order_of_the
 
 def test_a_key_cannot_sign_a_note_twice() -> None:
     engine = fastest_engine()
-    raw = sign_note(engine, TEXT, NAME, KEY)
+    raw = sign_note(TEXT, NAME, HeldKey(engine, KEY))
     with pytest.raises(EncodingInvalid):
-        cosign_note(engine, raw, NAME, KEY)
+        cosign_note(raw, NAME, HeldKey(engine, KEY))
 
 
 def test_a_note_that_no_known_key_has_signed_is_refused() -> None:
     engine = fastest_engine()
-    raw = sign_note(engine, TEXT, NAME, KEY)
+    raw = sign_note(TEXT, NAME, HeldKey(engine, KEY))
     for verifiers in ([], [COSIGNER], [NoteKey(NAME, OTHER.public_key)], [NoteKey("another", KEY.public_key)]):
         with pytest.raises(SignatureInvalid):
             open_note(engine, raw, verifiers)
@@ -132,7 +133,7 @@ def test_a_note_that_no_known_key_has_signed_is_refused() -> None:
 
 def test_one_wrong_line_of_a_known_key_spoils_a_note_that_another_has_signed_well() -> None:
     engine = fastest_engine()
-    good = sign_note(engine, TEXT, NAME, KEY)
+    good = sign_note(TEXT, NAME, HeldKey(engine, KEY))
     (stray,) = engine.sm2_sign_many(OTHER, [b"another text\n"])
     forged = good + line(COSIGNER.name, COSIGNER.key_id + stray).encode()
     assert open_note(engine, forged, [SIGNER]).unknown[0].name == COSIGNER.name
@@ -151,28 +152,28 @@ def test_a_known_key_with_a_malformed_signature_is_a_wrong_signature(signature: 
 
 def test_the_same_verifier_twice_does_no_harm() -> None:
     engine = fastest_engine()
-    raw = sign_note(engine, TEXT, NAME, KEY)
+    raw = sign_note(TEXT, NAME, HeldKey(engine, KEY))
     assert open_note(engine, raw, [SIGNER, NoteKey(NAME, KEY.public_key)]).signers == (SIGNER,)
 
 
 def test_two_keys_that_share_name_and_id_are_refused_as_ambiguous() -> None:
     impostor = NoteKey(NAME, OTHER.public_key)
     vars(impostor)["key_id"] = SIGNER.key_id  # a collision of 32 bits, which a patient member can find
-    raw = sign_note(fastest_engine(), TEXT, NAME, KEY)
+    raw = sign_note(TEXT, NAME, HeldKey(fastest_engine(), KEY))
     with pytest.raises(KeyInvalid):
         open_note(fastest_engine(), raw, [SIGNER, impostor])
 
 
 def test_many_notes_are_signed_and_opened_at_once_and_the_wrong_one_is_named() -> None:
     engine = fastest_engine()
-    raws = sign_notes(engine, [f"note {i}\n" for i in range(11)], NAME, KEY)
+    raws = sign_notes([f"note {i}\n" for i in range(11)], NAME, HeldKey(engine, KEY))
     assert [opened.text for opened in open_notes(engine, raws, [SIGNER])] == [f"note {i}\n" for i in range(11)]
     raws[6] = raws[6].replace(b"note 6", b"note 5")
     with pytest.raises(SignatureInvalid) as caught:
         open_notes(engine, raws, [SIGNER])
     assert caught.value.details["note"] == "6"
     assert open_notes(engine, [], [SIGNER]) == []
-    assert sign_notes(engine, [], NAME, KEY) == []
+    assert sign_notes([], NAME, HeldKey(engine, KEY)) == []
 
 
 # Spelling.
@@ -246,7 +247,7 @@ def test_a_note_of_the_largest_size_is_read_and_one_byte_more_is_not() -> None:
 @pytest.mark.parametrize("text", ["", "no newline", "a\tb\n", "a\r\n", "lone \ud800\n", "x" * MAX_NOTE + "\n"])
 def test_a_text_that_no_reader_would_take_is_not_signed(text: str) -> None:
     with pytest.raises(EncodingInvalid):
-        sign_note(fastest_engine(), text, NAME, KEY)
+        sign_note(text, NAME, HeldKey(fastest_engine(), KEY))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\u3000b", "a\x02b", "\ud800"])
@@ -258,7 +259,7 @@ def test_a_name_that_no_reader_would_take_makes_no_key(name: str) -> None:
 def test_the_hundredth_signature_is_the_last() -> None:
     engine = fastest_engine()
     raw = (TEXT + "\n" + "".join(line(f"n{i}") for i in range(99))).encode()
-    full = cosign_note(engine, raw, NAME, KEY)
+    full = cosign_note(raw, NAME, HeldKey(engine, KEY))
     assert len(parse_note(full).signatures) == 100
     with pytest.raises(EncodingInvalid):
-        cosign_note(engine, full, COSIGNER.name, OTHER)
+        cosign_note(full, COSIGNER.name, HeldKey(engine, OTHER))

@@ -14,6 +14,7 @@ from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, SignatureInvalid
 from crypto.key_files import decrypt_private_key, read_private_key, write_private_key
 from crypto.notes import Note, NoteKey, NoteSignature, cosign_note, open_note, parse_note, sign_note
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey, SM2PublicKey
 from tests.crypto.vector_files import certificate_request
 
@@ -150,7 +151,7 @@ def test_a_spelling_that_openssl_accepts_is_refused(
 
 def test_openssl_verifies_every_line_of_a_note(engine: Engine, tmp_path: Path, key: SM2PrivateKey) -> None:
     other = SM2PrivateKey.generate(os.urandom)
-    raw = cosign_note(engine, sign_note(engine, TEXT, NAME, key), "witness.example", other)
+    raw = cosign_note(sign_note(TEXT, NAME, HeldKey(engine, key)), "witness.example", HeldKey(engine, other))
     # Taken apart as a person would with a text editor and base64: the text, and each line's last word.
     text, _, lines = raw.decode().rpartition("\n\n")
     message = written(tmp_path / "text", text.encode() + b"\n")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.wrap import MAX_SECRETS, unwrap_at_rest, unwrap_secrets, wrap_at_rest, wrap_secrets
 from tests.crypto.engines_at_hand import ENGINE_NAMES, engine_named, fastest_engine
@@ -27,7 +28,7 @@ def wrapped_both_ways(engine: Engine) -> list[tuple[bytes, Unwrap]]:
     return [
         (
             wrap_secrets(engine, os.urandom, KEY.public_key, CONTEXT, b"s" * 32),
-            lambda blob: unwrap_secrets(engine, KEY, CONTEXT, blob),
+            lambda blob: unwrap_secrets(engine, HeldKey(engine, KEY), CONTEXT, blob),
         ),
         (
             wrap_at_rest(engine, os.urandom, KEK, CONTEXT, b"s" * 32),
@@ -41,7 +42,7 @@ def wrapped_both_ways(engine: Engine) -> list[tuple[bytes, Unwrap]]:
 def test_what_one_engine_wraps_every_engine_unwraps(sealer: str, opener: str) -> None:
     secrets = bytes(range(64))
     blob = wrap_secrets(engine_named(sealer), os.urandom, KEY.public_key, CONTEXT, secrets)
-    assert unwrap_secrets(engine_named(opener), KEY, CONTEXT, blob) == secrets
+    assert unwrap_secrets(engine_named(opener), HeldKey(engine_named(opener), KEY), CONTEXT, blob) == secrets
     rest = wrap_at_rest(engine_named(sealer), os.urandom, KEK, CONTEXT, secrets)
     assert unwrap_at_rest(engine_named(opener), KEK, CONTEXT, rest) == secrets
 
@@ -51,7 +52,7 @@ def test_what_one_engine_wraps_every_engine_unwraps(sealer: str, opener: str) ->
 def test_any_secret_in_any_context_comes_back(secrets: bytes, context: bytes) -> None:
     engine = fastest_engine()
     blob = wrap_secrets(engine, os.urandom, KEY.public_key, context, secrets)
-    assert unwrap_secrets(engine, KEY, context, blob) == secrets
+    assert unwrap_secrets(engine, HeldKey(engine, KEY), context, blob) == secrets
     assert unwrap_at_rest(engine, KEK, context, wrap_at_rest(engine, os.urandom, KEK, context, secrets)) == secrets
 
 
@@ -84,8 +85,8 @@ def test_another_key_and_another_context_give_one_and_the_same_refusal() -> None
     rest = wrap_at_rest(engine, os.urandom, KEK, CONTEXT, b"s" * 32)
     messages = set()
     attempts: list[Callable[[], bytes]] = [
-        lambda: unwrap_secrets(engine, other, CONTEXT, blob),
-        lambda: unwrap_secrets(engine, KEY, CONTEXT + b"!", blob),
+        lambda: unwrap_secrets(engine, HeldKey(engine, other), CONTEXT, blob),
+        lambda: unwrap_secrets(engine, HeldKey(engine, KEY), CONTEXT + b"!", blob),
         lambda: unwrap_at_rest(engine, bytes(16), CONTEXT, rest),
         lambda: unwrap_at_rest(engine, KEK, b"", rest),
     ]
@@ -101,7 +102,9 @@ def test_a_wrapped_key_of_another_length_is_refused() -> None:
     engine = fastest_engine()
     cipher = engine.sm2_encrypt(KEY.public_key, bytes(32))
     with pytest.raises(DecryptionFailed):
-        unwrap_secrets(engine, KEY, CONTEXT, b"\x01" + len(cipher).to_bytes(2, "big") + cipher + bytes(60))
+        unwrap_secrets(
+            engine, HeldKey(engine, KEY), CONTEXT, b"\x01" + len(cipher).to_bytes(2, "big") + cipher + bytes(60)
+        )
 
 
 @pytest.mark.parametrize("version", [0, 2, 255])

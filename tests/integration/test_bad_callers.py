@@ -13,10 +13,10 @@ from kiteline.exchange.v1 import peer_pb2 as pb
 from node.errors import NotThisDepartment
 from node.rpc.certificates import TLSIdentity
 from node.rpc.client import Client
-from node.stores.key_store import CLIENT, TLS, open_tls
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, LocalConsortium
 from tests.node.rpc.world import tls_identity
 from tests.support.bench import Bench
+from tests.support.keys import CLIENT, TLS, open_tls
 from tests.support.peer_client import PeerClient, WireRefusal, address, passphrase, refused, shown
 
 pytestmark = pytest.mark.process

@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from crypto.notes import cosign_note, parse_note
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from kiteline.exchange.v1 import peer_pb2 as pb
 from node.model.lines import ZERO_DIGEST, Range
@@ -99,7 +100,7 @@ def _with_loose_base64(note: bytes) -> bytes:
 def _twice_signed(bench: Bench) -> pb.QueryRequest:
     _, request = bench.question()
     auditor = bench.auditor
-    request.order_note = cosign_note(auditor.engine, request.order_note, AUDIT.member_id, auditor.signing_key)
+    request.order_note = cosign_note(request.order_note, AUDIT.member_id, HeldKey(auditor.engine, auditor.signing_key))
     return request
 
 

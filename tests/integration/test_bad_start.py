@@ -160,7 +160,7 @@ def test_without_the_passphrase_no_key_is_opened(
         check_refused(consortium, stopped.home, reason, KITELINE_PASSPHRASE_FILE=file)
 
 
-@pytest.mark.parametrize("name", ["signing.pem", "account.json"])
+@pytest.mark.parametrize("name", ["signing-1.pem", "account-1.pem"])
 def test_a_key_file_that_others_may_read_is_not_used(consortium: LocalConsortium, stopped: Archives, name: str) -> None:
     path = stopped.home / "keys" / name
     path.chmod(0o640)
@@ -173,9 +173,9 @@ def test_a_key_file_that_others_may_read_is_not_used(consortium: LocalConsortium
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
-        ("signing.pem", lambda content: content[:100]),
-        ("at-rest.key", lambda content: content[:16] + b"\x02" + content[17:]),
-        ("tls.key.pem", lambda _: None),
+        ("signing-1.pem", lambda content: content[:100]),
+        ("at-rest-1.key", lambda content: content[:16] + b"\x02" + content[17:]),
+        ("tls-1.key.pem", lambda _: None),
     ],
     ids=["truncated", "another version byte", "absent"],
 )
@@ -280,7 +280,7 @@ def test_a_second_node_on_one_directory_is_refused_and_the_first_goes_on(
         second.write_text(text.replace(f":{consortium.port(ARCHIVES)}", f":{free_port()}", 1), encoding="utf-8")
         log = LogWatch(stopped.home / "data")
         ended = run(consortium, "serve", "--config", str(second))
-        assert (ended.code, ended.reasons) == (1, ["STORE_LOCKED"]), ended.printed
+        assert (ended.code, ended.reasons) == (1, ["KEY_STORE_HELD"]), ended.printed
         assert log.steps() == []
         assert consortium.kiteline(ARCHIVES, "status")["chain_reachable"] is True
     finally:

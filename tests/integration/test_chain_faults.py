@@ -18,9 +18,10 @@ from typing import TypeVar
 
 import pytest
 
+from crypto.engine import load_engine
 from crypto.errors import Refusal
 from kiteline.exchange.v1 import department_pb2 as pb
-from node.chain.account import read_account
+from node.chain.account import account_of
 from node.chain.adapter import Chain, open_chain
 from node.chain.deployment import load_deployment
 from node.chain.journal_store import Entry, State, _read
@@ -30,6 +31,7 @@ from node.rpc.client import Client
 from scripts.local_consortium import CIVIL_AFFAIRS, LocalConsortium, MemberPlan
 from tests.support.chain_victim import Victim, victim
 from tests.support.faulty_proxy import Mix, clean
+from tests.support.keys import account_secret
 from tests.support.peer_client import now_ms, passphrase, until
 from tests.support.statements import member_id
 
@@ -181,8 +183,7 @@ def _is_settled(client: Client) -> bool:
 
 def _check_stores(consortium: LocalConsortium, side: Victim, approved: list[bytes], directory: Path) -> None:
     """The stopped node's index is the one that is read from the chain anew; each journaled thing was mined, as one transaction."""
-    secret = passphrase(consortium).decode()
-    account = read_account(side.home / "keys" / "account.json", secret)
+    account = account_of(account_secret(side.home / "keys", passphrase(consortium), load_engine("openssl")))
     deployment = load_deployment(consortium.directory / "contracts.toml")
 
     def opened(place: Path) -> Chain:

@@ -18,6 +18,7 @@ from audit.errors import StoreDamaged
 from crypto.engine import load_engine
 from crypto.errors import DecryptionFailed
 from crypto.seal import open_segments
+from crypto.signer import HeldKey
 from crypto.sm3 import sm3
 from crypto.wrap import unwrap_secrets
 from kiteline.exchange.v1 import department_pb2
@@ -30,10 +31,10 @@ from node.exchange.notes import note_digest, read_as
 from node.formats import open_source
 from node.model.lines import ZERO_DIGEST
 from node.model.statements import KeyRelease
-from node.stores.key_store import open_keys
 from node.stores.vault import DiskVault
 from scripts.local_consortium import HEALTH, LocalConsortium
 from tests.integration.conftest import ARCHIVES, ROWS, Archives
+from tests.support.keys import open_keys
 from tests.support.peer_client import (
     WAIT_SECONDS,
     Agreement,
@@ -300,7 +301,9 @@ def _check_sealed(consortium: LocalConsortium, agreement: Agreement) -> None:
     wrapped = {sequence: vault.keys(sequence) for sequence in held}
     opening = {sequence: found for sequence, found in wrapped.items() if found is not None}
     secrets = {
-        sequence: unwrap_secrets(engine, keys.encryption_key, wrap_context(agreement.grant_id, sequence), found)
+        sequence: unwrap_secrets(
+            engine, HeldKey(engine, keys.encryption_key), wrap_context(agreement.grant_id, sequence), found
+        )
         for sequence, found in opening.items()
     }
     assert set(secrets) <= {1, 2}

@@ -31,6 +31,7 @@ from audit.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from crypto.engine import Engine, load_engine
 from crypto.notes import parse_note, sign_note
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
 from crypto.wrap import unwrap_secrets, wrap_secrets
@@ -40,8 +41,8 @@ from node.model.lines import Range
 from node.model.statements import Delivery, Order, parse_as
 from node.rpc.certificates import TLSIdentity, to_der
 from node.rpc.channels import credentials, options
-from node.stores.key_store import NodeKeys, create_keys, open_keys
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, CommandFailed, LocalConsortium
+from tests.support.keys import NodeKeys, create_keys, open_keys
 
 # The first build on a machine compiles gRPC: minutes, where later ones take seconds.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
@@ -324,11 +325,13 @@ class _Liar(PeerServiceServicer):
     def _other_question(self, order: Order, request: pb.QueryRequest) -> pb.QueryRequest:
         other = "K0000002"
         order = replace(order, order_id=os.urandom(16), key_digest=sm3(request.key_salt + other.encode()))
-        note = sign_note(self._engine, order.to_text(), order.requester_id, self._requester.signing_key)
+        note = sign_note(order.to_text(), order.requester_id, HeldKey(self._engine, self._requester.signing_key))
         return pb.QueryRequest(order_note=note, key=other, key_salt=request.key_salt)
 
     def _opened(self, response: pb.QueryResponse, bound_to: bytes) -> Told:
-        key = unwrap_secrets(self._engine, self._requester.encryption_key, bound_to, response.wrapped_secret)
+        key = unwrap_secrets(
+            self._engine, HeldKey(self._engine, self._requester.encryption_key), bound_to, response.wrapped_secret
+        )
         nonce, sealed = response.sealed_answer[1:13], response.sealed_answer[13:]
         plaintext = self._engine.sm4_gcm_open_many(key, nonce, Packed.of([bound_to]), Packed.of([sealed])).data
         version = parse_checkpoint(parse_note(response.version_note).text)
@@ -343,7 +346,7 @@ class _Liar(PeerServiceServicer):
         sealed_answer = b"\1" + nonce + self._engine.sm4_gcm_seal_many(key, nonce, context, plaintext).data
         recipient = self._requester.encryption_key.public_key
         wrapped = wrap_secrets(self._engine, os.urandom, recipient, told.bound_to, key)
-        version_note = sign_checkpoint(self._engine, told.version, told.signer)
+        version_note = sign_checkpoint(told.version, HeldKey(self._engine, told.signer))
         delivery = replace(
             told.delivery,
             version_digest=sm3(version_note),
@@ -351,7 +354,7 @@ class _Liar(PeerServiceServicer):
             wrapped_digest=sm3(wrapped),
         )
         return pb.QueryResponse(
-            delivery_note=sign_note(self._engine, delivery.to_text(), delivery.provider_id, told.signer),
+            delivery_note=sign_note(delivery.to_text(), delivery.provider_id, HeldKey(self._engine, told.signer)),
             sealed_answer=sealed_answer,
             wrapped_secret=wrapped,
             version_note=version_note,

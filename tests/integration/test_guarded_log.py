@@ -20,6 +20,7 @@ from audit.log import AuditLog
 from crypto.engine import load_engine
 from crypto.notes import parse_note
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from kiteline.audit.v1 import audit_pb2
 from node.app.node import DECIDED_HEAD
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, LocalConsortium, MemberPlan
@@ -143,7 +144,7 @@ def test_a_head_file_that_was_replaced_is_refused(
     forged = tmp_path / "forged"
     with peer(consortium, HEALTH, CIVIL_AFFAIRS) as other:
         head = Checkpoint(f"kiteline/{HEALTH.member_id}/audit/SM3", 1, b"\1" * 32, now_ms())
-        forged.write_bytes(sign_checkpoint(other.engine, head, other.signing_key))
+        forged.write_bytes(sign_checkpoint(head, HeldKey(other.engine, other.signing_key)))
     with _with(harbour, harbour.new / "log", forged):
         check_refused(consortium, harbour.home, "STORE_DAMAGED")
 
@@ -176,7 +177,7 @@ def test_a_witness_does_not_sign_a_fork_and_keeps_the_proof(
     watch = LogWatch(consortium.home(CIVIL_AFFAIRS) / "data")
     with peer(consortium, HARBOUR, CIVIL_AFFAIRS) as owner, closing(AuditLog.open(forked, owner.engine)) as log:
         head = Checkpoint(ORIGIN, log.size, log.tree.root(), now_ms())
-        note = sign_checkpoint(owner.engine, head, owner.signing_key)
+        note = sign_checkpoint(head, HeldKey(owner.engine, owner.signing_key))
         with pytest.raises(WireRefusal) as behind:
             owner.read_log("Cosign", audit_pb2.CosignRequest(checkpoint_note=note, old_size=0))
         assert behind.value.reason == "WITNESS_BEHIND"

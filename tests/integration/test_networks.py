@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from eth_hash.auto import keccak
 
-from node.app.initialise import ACCOUNT_FILE
 from node.chain.block_evidence import raw_header
 from node.chain.endpoints import Endpoints
 from node.chain.finality import final_head, header_at
@@ -76,7 +75,7 @@ def test_who_cannot_pay_is_told_so_and_once_it_has_money_it_takes_part(running: 
     consortium = running.consortium
     file = str(consortium.directory / "network.toml")
     if running.network.fees is FeeRule.ZERO:
-        account = str(consortium.home(CIVIL_AFFAIRS) / "keys" / ACCOUNT_FILE)
+        account = str(consortium.home(CIVIL_AFFAIRS) / "keys" / "account-1.pem")
         with pytest.raises(CommandFailed, match="transactions cost nothing"):
             consortium.kiteline(None, "chain", "fund", STRANGER, "--treasury", account, "--network", file)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -43,9 +42,14 @@ def test_keys_made_anew_are_put_in_force_and_the_log_goes_on(consortium: LocalCo
     initialise(consortium, RENEWED, advertise=f"127.0.0.1:{consortium.port(REGISTRY)}")
     admission = str(consortium.home(RENEWED) / "admission.json")
     assert consortium.kiteline(CIVIL_AFFAIRS, "chain", "propose", "recover", admission)["missing"] == 0
-    for file in (consortium.home(RENEWED) / "keys").iterdir():
-        if file.name != "at-rest.key":
-            shutil.copy2(file, consortium.home(registry) / "keys" / file.name)
+    adopted = consortium.kiteline(registry, "keys", "adopt", str(consortium.home(RENEWED) / "keys"))
+    assert {(one["kind"], one["number"]) for one in adopted["keys"] if one["state"] == "active"} == {
+        ("signing", 2),
+        ("encryption", 2),
+        ("account", 2),
+        ("tls", 2),
+        ("at-rest", 1),
+    }
     consortium.kiteline(CIVIL_AFFAIRS, "chain", "propose", "reinstate", registry.member_id)
 
     consortium.start_node(registry)

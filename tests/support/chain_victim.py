@@ -22,7 +22,6 @@ from audit.checkpoint import Checkpoint, log_id, parse_checkpoint
 from crypto.errors import Refusal
 from crypto.notes import parse_note
 from kiteline.exchange.v1 import department_pb2
-from node.chain.account import read_account, write_account
 from node.chain.deployment import load_deployment
 from node.chain.endpoints import Endpoints
 from node.chain.finality import final_head
@@ -33,13 +32,12 @@ from node.exchange.context import audit_origin
 from node.exchange.notes import note_digest
 from node.rpc.certificates import TLSIdentity
 from node.rpc.client import Client
-from node.stores.key_store import CLIENT, open_tls
 from scripts.local_consortium import LocalConsortium, MemberPlan
 from scripts.processes import Child, free_port
 from tests.support.faulty_proxy import FaultyProxy, unwatched
+from tests.support.keys import CLIENT, open_tls
 from tests.support.peer_client import LogWatch, address, passphrase, shown, until
 
-CHEAP_SCRYPT = 2**10  # the account is opened at each of many starts, and guards nothing
 ON_DEMAND = 86_400  # seconds between anchors: only what a test asks for is anchored, and what a start finishes
 STRACE = shutil.which("strace")
 ATTACH_SECONDS = 20.0
@@ -152,10 +150,6 @@ def victim(consortium: LocalConsortium, plan: MemberPlan, founder: MemberPlan, *
     home = consortium.home(plan)
     consortium.kiteline(founder, "chain", "admit", str(home / "admission.json"))
     consortium.fund(plan)
-    secret = passphrase(consortium).decode()
-    account = read_account(home / "keys" / "account.json", secret)
-    (home / "keys" / "account.json").unlink()
-    write_account(home / "keys" / "account.json", account, secret, scrypt_n=CHEAP_SCRYPT)
     file = tomllib.loads((consortium.directory / "network.toml").read_text(encoding="utf-8"))
     with FaultyProxy(file["endpoints"][0], Random(plan.slug)) as proxy:
         file["endpoints"] = [proxy.url]

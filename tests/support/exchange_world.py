@@ -12,7 +12,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from audit.verifier import ChainStatement
 from crypto.engine import Engine, load_engine
 from crypto.errors import EncodingInvalid, Refusal
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from node.errors import ChainUnavailable, PeerUnavailable
 from node.exchange.auditing import Auditing
@@ -300,6 +301,14 @@ class MemoryDecidedHead:
         return self._note
 
 
+@dataclass(frozen=True)
+class HeldKeys:
+    """The port Keys, of keys that never change."""
+
+    signer: HeldKey
+    decrypters: tuple[HeldKey, ...]
+
+
 class Node:
     """One member's node: a disk that stays, and a process that can be killed."""
 
@@ -330,8 +339,10 @@ class Node:
         self.log.on_commit = self.ledger.apply
         self.context = Context(
             member_id=self.member_id,
-            signing_key=self.signing_key,
-            encryption_key=self.encryption_key,
+            keys=HeldKeys(
+                HeldKey(self.engine, self.signing_key),  # type: ignore[arg-type]  # likewise
+                (HeldKey(self.engine, self.encryption_key),),  # type: ignore[arg-type]  # likewise
+            ),
             engine=self.engine,  # type: ignore[arg-type]  # it is whatever the engine is, and counts
             clock=self.world.clock,
             random=os.urandom,

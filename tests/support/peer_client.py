@@ -27,6 +27,7 @@ from audit.log import AuditLog
 from audit.store import TreeStore
 from crypto.engine import Engine, load_engine
 from crypto.notes import sign_note
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
 from kiteline.audit.v1.audit_pb2_grpc import AuditServiceStub
@@ -34,13 +35,14 @@ from kiteline.exchange.v1 import department_pb2
 from kiteline.exchange.v1 import peer_pb2 as pb
 from kiteline.exchange.v1.peer_pb2_grpc import PeerServiceStub
 from node.exchange.notes import read_as
+from node.keys.store import node_certificates
 from node.model.lines import ZERO_DIGEST, Range
 from node.model.statements import Delivery, KeyRelease, Order, OrderKind, Receipt, Statement
 from node.rpc.certificates import TLSIdentity, to_der
 from node.rpc.channels import credentials, options
 from node.rpc.client import Client
-from node.stores.key_store import CLIENT, TLS, open_keys, open_tls
 from scripts.local_consortium import LocalConsortium, MemberPlan
+from tests.support.keys import CLIENT, open_keys, open_tls
 
 DOMAIN = "kiteline"
 WAIT_SECONDS = 60.0  # for a condition that is sure to come; a test that waits longer has failed
@@ -145,7 +147,7 @@ class PeerClient:
     def note(self, statement: Statement | str) -> bytes:
         """The note of a statement, or of any other text, under this member's signature."""
         text = statement if isinstance(statement, str) else statement.to_text()
-        return sign_note(self.engine, text, self.member_id, self.signing_key)
+        return sign_note(text, self.member_id, HeldKey(self.engine, self.signing_key))
 
     def order(self, agreement: Agreement, kind: OrderKind = OrderKind.BULK, key_digest: bytes = ZERO_DIGEST) -> Order:
         """A new order under a grant, as its requester would make it."""
@@ -310,7 +312,7 @@ def address(consortium: LocalConsortium, member: MemberPlan) -> str:
 
 def shown(consortium: LocalConsortium, member: MemberPlan) -> bytes:
     """The certificate that a member's node shows, PEM."""
-    return (consortium.home(member) / "keys" / f"{TLS}.cert.pem").read_bytes()
+    return node_certificates(consortium.home(member) / "keys")[0]
 
 
 @dataclass

@@ -23,6 +23,7 @@ from audit.verifier import EntryRange, KeyStatement, Proof
 from crypto.engine import Engine
 from crypto.notes import NoteKey
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
 
@@ -87,7 +88,7 @@ class KeptLog:
 def note_of(engine: Engine, key: SM2PrivateKey, log: AuditLog, size: int | None = None) -> bytes:
     """The signed head of an open log."""
     size = log.size if size is None else size
-    return sign_checkpoint(engine, Checkpoint(log.origin, size, log.tree.root_at(size), START_MS + size), key)
+    return sign_checkpoint(Checkpoint(log.origin, size, log.tree.root_at(size), START_MS + size), HeldKey(engine, key))
 
 
 def range_of(

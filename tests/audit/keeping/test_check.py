@@ -20,6 +20,7 @@ from audit.log import AuditLog
 from crypto.engine import Engine
 from crypto.notes import NoteKey
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
 from tests.audit.growing_log import GrowingLog
@@ -159,7 +160,7 @@ def test_a_log_is_checked_as_it_stood_while_another_process_appends_to_it(
 
 def test_a_store_that_is_behind_its_signed_head_is_told_so(kept: KeptLog, engine: Engine, tmp_path: Path) -> None:
     newer = Checkpoint(ORIGIN, 9_100, bytes(32), START_MS)
-    (tmp_path / "head").write_bytes(sign_checkpoint(engine, newer, kept.key))
+    (tmp_path / "head").write_bytes(sign_checkpoint(newer, HeldKey(engine, kept.key)))
     expected = replace(kept.expected(), checkpoint=tmp_path / "head")
     (finding,) = Check(kept.path, engine, expected, map_bytes=SMALL_MAP).findings()
     assert finding.part is Part.CHECKPOINT
@@ -189,7 +190,7 @@ def test_a_head_signed_by_somebody_else_is_none(kept: KeptLog, engine: Engine) -
 
 def test_the_head_of_another_log_is_none(kept: KeptLog, engine: Engine, tmp_path: Path) -> None:
     other = Checkpoint(ORIGIN.replace("audit", "dataset/" + "0" * 64), 9_000, kept.anchors[-1][1], START_MS)
-    (tmp_path / "head").write_bytes(sign_checkpoint(engine, other, kept.key))
+    (tmp_path / "head").write_bytes(sign_checkpoint(other, HeldKey(engine, kept.key)))
     expected = replace(kept.expected(), checkpoint=tmp_path / "head")
     (finding,) = Check(kept.path, engine, expected, map_bytes=SMALL_MAP).findings()
     assert finding.part is Part.CHECKPOINT

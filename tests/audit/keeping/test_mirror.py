@@ -24,6 +24,7 @@ from crypto.engine import Engine
 from crypto.errors import SignatureInvalid
 from crypto.notes import NoteKey, parse_note
 from crypto.packed import Packed
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from tests.audit.conftest import MEMBER, ORIGIN, SMALL_MAP
 from tests.audit.forks import Forks
@@ -320,7 +321,7 @@ def test_a_mirror_whose_files_are_not_what_its_head_is_of_does_not_open(
     with _made(tmp_path / "mirror", engine, keys) as mirror:
         mirror.take(range_of(engine, key, log, 0, 300))
     for size, root in ((300, bytes(32)), (301, log.tree.root())):
-        note = sign_checkpoint(engine, Checkpoint(ORIGIN, size, root, 1), key)
+        note = sign_checkpoint(Checkpoint(ORIGIN, size, root, 1), HeldKey(engine, key))
         (tmp_path / "mirror" / CHECKPOINT).write_bytes(note)
         with pytest.raises(StoreDamaged):
             Mirror.open(tmp_path / "mirror", engine, keys, map_bytes=SMALL_MAP)

@@ -16,6 +16,8 @@ NUMBERS = {
     ("exchange", "delivery_segments"): (1, 64, 16),
     ("exchange", "max_outstanding_answers"): (1, 65_536, 1_024),
     ("audit", "retention_days"): (184, 36_500, 184),
+    ("keys", "settle_seconds"): (0, 3_600, 10),
+    ("keys", "retire_seconds"): (0, 86_400, 300),
     ("storage", "log_map_gigabytes"): (1, 65_536, 64),
     ("storage", "dataset_map_gigabytes"): (1, 65_536, 64),
     ("storage", "max_publish_gigabytes"): (1, 1_024, 4),
@@ -28,9 +30,15 @@ PATHS = [
     ("chain", "network_file"),
     ("chain", "contracts_file"),
     ("audit", "head_file"),
+    ("keys", "agent"),
 ]
-LISTS = [("node", "client_certificates"), ("audit", "witnesses"), ("audit", "anchor_networks")]
-OPTIONAL = [("node", "engine"), ("metrics", "listen")]
+LISTS = [
+    ("node", "client_certificates"),
+    ("node", "security_certificates"),
+    ("audit", "witnesses"),
+    ("audit", "anchor_networks"),
+]
+OPTIONAL = [("node", "engine"), ("metrics", "listen"), ("keys", "agent")]
 # Bounded by how many witnesses there are.
 COUNTS = [("audit", "cosignatures_needed")]
 ALL = [*NUMBERS, *COUNTS, *ADDRESSES, *TEXTS, *PATHS, *LISTS]
@@ -51,6 +59,8 @@ def complete(home: Path) -> Settings:
         witnesses=("113707000042591160",),
         anchor_networks=(home / "networks" / "city",),
         client_certificates=(home / "keys" / "client.cert.pem",),
+        security_certificates=(home / "keys" / "security.cert.pem",),
         metrics_listen="127.0.0.1:7901",
         engine="openssl",
+        key_agent=home / "agent.sock",
     )

@@ -54,12 +54,15 @@ def test_nobody_but_its_owner_reads_the_keys(made: tuple[Path, Admission]) -> No
         assert directory.stat().st_mode & 0o777 == 0o700, directory
     secrets = [path for path in (home / "keys").iterdir() if not path.name.endswith(".cert.pem")]
     assert {path.name for path in secrets} == {
-        "account.json",
-        "at-rest.key",
+        "account-1.pem",
+        "at-rest-1.key",
         "client.key.pem",
-        "encryption.pem",
-        "signing.pem",
-        "tls.key.pem",
+        "encryption-1.pem",
+        "lock",
+        "security.key.pem",
+        "signing-1.pem",
+        "store",
+        "tls-1.key.pem",
     }
     for path in secrets:
         assert path.stat().st_mode & 0o777 == 0o600, path

@@ -115,13 +115,13 @@ def test_a_missing_setting_is_refused_by_name_unless_it_may_be_absent(table: str
     del document[table][key]
     text = tomli_w.dumps(document)
     if (table, key) in OPTIONAL:
-        attribute = "metrics_listen" if table == "metrics" else key
+        attribute = {"metrics": "metrics_listen", "keys": "key_agent"}.get(table, key)
         assert getattr(parse(text, FILE), attribute) is None
     else:
         assert _refused(text).details["setting"] == f"{table}.{key}"
 
 
-@pytest.mark.parametrize("table", ["node", "chain", "exchange", "audit", "storage", "metrics"])
+@pytest.mark.parametrize("table", ["node", "chain", "exchange", "audit", "storage", "keys", "metrics"])
 def test_a_misspelt_setting_is_refused_by_name(table: str) -> None:
     refused = _refused(_with(table, "grace_second", 5))
     assert refused.details["setting"] == f"{table}.grace_second"
@@ -180,6 +180,8 @@ _settings = st.builds(
     witnesses=st.lists(st.integers(1, 999_999).map(member_id), max_size=3, unique=True).map(tuple),
     cosignatures_needed=st.just(0),
     client_certificates=st.lists(_paths, max_size=3).map(tuple),
+    security_certificates=st.lists(_paths, max_size=3).map(tuple),
+    key_agent=st.none() | _paths,
     metrics_listen=st.none() | _addresses,
     engine=st.none() | st.sampled_from(["multibuffer", "openssl", "gmssl"]),
     **{key: st.integers(least, most) for (_, key), (least, most, _) in NUMBERS.items()},

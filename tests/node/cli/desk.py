@@ -23,9 +23,9 @@ from typing import Any
 from crypto.engine import load_engine
 from node.app.settings import FILE_NAME, dump
 from node.rpc.certificates import TLSIdentity
-from node.stores.key_store import CLIENT, create_keys, open_tls
 from tests.node.app.settings_reference import complete
 from tests.node.rpc.world import PROVIDER, World, member
+from tests.support.keys import CLIENT, create_keys, open_tls
 
 PASSPHRASE = b"for this test alone"
 PROGRAM = [sys.executable, "-m", "node.cli.main"]

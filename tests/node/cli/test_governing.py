@@ -12,7 +12,6 @@ import pytest
 
 from node.app.admission import admission_document
 from node.app.settings import FILE_NAME, dump
-from node.chain.account import write_account
 from node.chain.deployment import dump_deployment
 from node.cli.output import Exit
 from node.model.chain import Role
@@ -20,6 +19,7 @@ from tests.node.app.settings_reference import complete
 from tests.node.cli.desk import PASSPHRASE, Finished, kiteline, kiteline_on_a_terminal
 from tests.support.anvil import Anvil
 from tests.support.consortium import Consortium, MemberKit, found, make_member
+from tests.support.keys import create_account_only
 
 NETWORK = """name = "embedded"
 chain_id = {chain_id}
@@ -33,7 +33,6 @@ rule = "ethereum"
 [poll]
 interval_milliseconds = 50
 """
-CHEAP = 2  # cost of a guess at a keystore's passphrase, which this test need not make dear
 NOBODY = make_member(99).member_id
 
 
@@ -48,8 +47,7 @@ class Offices:
         """A member's directory, with its account and its configuration."""
         home = self.directory / kit.member_id
         if not home.exists():
-            (home / "keys").mkdir(parents=True)
-            write_account(home / "keys" / "account.json", kit.account, PASSPHRASE.decode(), scrypt_n=CHEAP)
+            create_account_only(home / "keys", kit.member_id, PASSPHRASE, bytes(kit.account.key))
             (home / "network.toml").write_text(
                 NETWORK.format(chain_id=self.consortium.network.chain_id, url=self.consortium.anvil.url)
             )

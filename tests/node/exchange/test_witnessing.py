@@ -12,6 +12,7 @@ from audit.cosignature import check_cosignature, parse_line
 from audit.errors import LogForked, WitnessBehind
 from crypto.errors import SignatureInvalid
 from crypto.notes import NoteKey, parse_note
+from crypto.signer import HeldKey
 from node.errors import CosignaturesMissing, NotAMember
 from node.exchange.anchoring import Anchoring
 from node.exchange.context import audit_origin
@@ -67,7 +68,7 @@ async def test_too_few_witnesses_that_sign_put_the_anchor_off() -> None:
     await _log_something(owner)
     # The second witness saw another head of this log, as if it had been forked.
     forked = Checkpoint(audit_origin(owner.member_id), 2, b"\1" * 32, owner.world.clock.now_ms)
-    note = sign_checkpoint(owner.world.plain_engine, forked, owner.signing_key)
+    note = sign_checkpoint(forked, HeldKey(owner.world.plain_engine, owner.signing_key))
     await second.witnessing.cosign(owner.member, note, 0, ())
     with pytest.raises(CosignaturesMissing):
         await Anchoring(owner.context).anchor_now()
@@ -103,7 +104,7 @@ async def test_a_witness_remembers_through_a_restart() -> None:
     await witness.witnessing.cosign(owner.member, note, 0, ())
     witness.start()
     forked = Checkpoint(head.origin, head.size + 1, b"\2" * 32, head.time_ms)
-    false = sign_checkpoint(owner.world.plain_engine, forked, owner.signing_key)
+    false = sign_checkpoint(forked, HeldKey(owner.world.plain_engine, owner.signing_key))
     with pytest.raises(LogForked):
         await witness.witnessing.cosign(owner.member, false, head.size, [bytes(32)] * 3)
 
@@ -111,7 +112,7 @@ async def test_a_witness_remembers_through_a_restart() -> None:
 async def test_of_two_heads_that_fork_at_once_a_witness_signs_one() -> None:
     _, owner, witness, _ = _three()
     heads = [Checkpoint(audit_origin(owner.member_id), 3, bytes([fork]) * 32, 1_000) for fork in range(8)]
-    notes = [sign_checkpoint(owner.world.plain_engine, head, owner.signing_key) for head in heads]
+    notes = [sign_checkpoint(head, HeldKey(owner.world.plain_engine, owner.signing_key)) for head in heads]
     asked = [witness.witnessing.cosign(owner.member, note, 0, ()) for note in notes]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(answer, str) for answer in answers) == 1

@@ -1,4 +1,4 @@
-"""The keys directory: made once, opened by its passphrase alone, and never readable by others or without it."""
+"""The key store: made once, opened by its passphrase alone, and never readable by others or without it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from audit.errors import DiskFull
-from crypto.engine import Engine
+from crypto.engine import Engine, load_engine
 from crypto.errors import KeyFileExposed, KeyInvalid
 from crypto.key_files import ITERATIONS, read_private_key
 from crypto.sm2 import pem_body
-from node.stores.key_store import AT_REST, CLIENT, ENCRYPTION, SIGNING, TLS, NodeKeys, create_keys, open_keys, open_tls
 from tests.node.stores.durable_steps import Step, SyncedDisk, watch
+from tests.support.keys import CLIENT, SECURITY, TLS, NodeKeys, account_secret, create_keys, open_keys, open_tls
 
 MEMBER = "11370700004258746X"
 PASSPHRASE = b"correct horse \xe7\x94\xb5\xe6\xb1\xa0"
 NOW_MS = 1_795_482_123_004
-SECRET_FILES = [SIGNING, ENCRYPTION, "tls.key.pem", "client.key.pem", AT_REST]
-CERTIFICATES = ["tls.cert.pem", "client.cert.pem"]
+SIGNING, ENCRYPTION, ACCOUNT, AT_REST = "signing-1.pem", "encryption-1.pem", "account-1.pem", "at-rest-1.key"
+SECRET_FILES = [SIGNING, ENCRYPTION, ACCOUNT, "tls-1.key.pem", "client.key.pem", "security.key.pem", AT_REST]
+CERTIFICATES = ["tls-1.cert.pem", "client.cert.pem", "security.cert.pem"]
+OTHERS = ["store", "lock"]
 
 
 def made(directory: Path, engine: Engine) -> NodeKeys:
@@ -49,10 +51,17 @@ def keys(original: tuple[Path, NodeKeys], tmp_path: Path) -> Path:
     return shutil.copytree(original[0], tmp_path / "keys")
 
 
+def _open(keys: Path, name: str, engine: Engine) -> object:
+    """Whatever a file is needed for."""
+    program = name.partition(".")[0]
+    return open_tls(keys, program, PASSPHRASE) if program in {CLIENT, SECURITY} else open_keys(keys, PASSPHRASE, engine)
+
+
 def secrets_of(keys: NodeKeys, directory: Path) -> list[bytes]:
     """Every private value, in the forms in which it could lie somewhere."""
     client = open_tls(directory, CLIENT, PASSPHRASE)
     scalars = [keys.signing_key.secret_bytes(), keys.encryption_key.secret_bytes(), keys.at_rest_key]
+    scalars.append(account_secret(directory, PASSPHRASE, load_engine("openssl")))
     for pem in (keys.tls_key_pem, client.key_pem):
         key = serialization.load_pem_private_key(pem, None)
         scalars.append(key.private_numbers().private_value.to_bytes(32, "big"))  # type: ignore[union-attr]  # an EC key
@@ -76,7 +85,7 @@ def test_the_keys_that_were_made_are_opened_by_their_passphrase(
     assert again.at_rest_key == first.at_rest_key
     assert len(again.at_rest_key) == 16
     assert (again.tls_certificate_pem, again.tls_key_pem) == (first.tls_certificate_pem, first.tls_key_pem)
-    assert sorted(path.name for path in directory.iterdir()) == sorted([*SECRET_FILES, *CERTIFICATES])
+    assert sorted(path.name for path in directory.iterdir()) == sorted([*SECRET_FILES, *CERTIFICATES, *OTHERS])
     sealed = engine.sm2_encrypt(first.encryption_key.public_key, b"a key")
     assert engine.sm2_decrypt(again.encryption_key, sealed) == b"a key"
 
@@ -152,7 +161,7 @@ def test_no_private_value_is_in_what_is_printed_or_told(
 
 def test_every_private_key_costs_the_same_to_guess_at(original: tuple[Path, NodeKeys], engine: Engine) -> None:
     """One passphrase protects them all, so it is as safe as the cheapest of them."""
-    for name in SECRET_FILES[:4]:
+    for name in [name for name in SECRET_FILES if name.endswith(".pem")]:
         content = (original[0] / name).read_bytes()
         parsed = subprocess.run(
             ["openssl", "asn1parse", "-inform", "DER"],  # noqa: S607  # the system's own
@@ -167,7 +176,7 @@ def test_every_private_key_costs_the_same_to_guess_at(original: tuple[Path, Node
     assert ITERATIONS >= 600_000
 
 
-@pytest.mark.parametrize("name", ["tls.key.pem", SIGNING])
+@pytest.mark.parametrize("name", [name for name in SECRET_FILES if name.endswith(".pem")])
 def test_openssl_opens_a_key_file_with_its_passphrase(original: tuple[Path, NodeKeys], name: str) -> None:
     command = ["openssl", "pkey", "-in", str(original[0] / name), "-passin", "stdin", "-noout"]
     for passphrase, opens in ((PASSPHRASE, True), (b"another", False)):
@@ -181,7 +190,7 @@ def test_another_passphrase_opens_no_file(original: tuple[Path, NodeKeys], engin
     readers: dict[str, Callable[[], object]] = {
         SIGNING: lambda: read_private_key(keys / SIGNING, passphrase),
         ENCRYPTION: lambda: read_private_key(keys / ENCRYPTION, passphrase),
-        "tls.key.pem": lambda: open_keys(keys, passphrase, engine),
+        ACCOUNT: lambda: open_keys(keys, passphrase, engine),
         "client.key.pem": lambda: open_tls(keys, CLIENT, passphrase),
     }
     for name, read in readers.items():
@@ -195,7 +204,7 @@ def test_a_secret_file_that_others_may_read_is_refused(keys: Path, engine: Engin
     for mode in (0o640, 0o602):
         (keys / name).chmod(mode)
         with pytest.raises(KeyFileExposed) as refused:
-            open_keys(keys, PASSPHRASE, engine) if name != "client.key.pem" else open_tls(keys, CLIENT, PASSPHRASE)
+            _open(keys, name, engine)
         assert name in str(refused.value)
     (keys / name).chmod(0o400)
     open_keys(keys, PASSPHRASE, engine)
@@ -205,12 +214,12 @@ def test_a_secret_file_that_others_may_read_is_refused(keys: Path, engine: Engin
 def test_a_file_that_is_missing_is_named(keys: Path, engine: Engine, name: str) -> None:
     (keys / name).unlink()
     with pytest.raises(KeyInvalid) as refused:
-        open_tls(keys, CLIENT, PASSPHRASE) if name.startswith("client") else open_keys(keys, PASSPHRASE, engine)
+        _open(keys, name, engine)
     assert name in str(refused.value)
     assert "No such file" in str(refused.value)
 
 
-@pytest.mark.parametrize("name", [SIGNING, "tls.key.pem", AT_REST])
+@pytest.mark.parametrize("name", [SIGNING, "tls-1.key.pem", AT_REST])
 def test_a_secret_file_that_was_changed_anywhere_is_refused(keys: Path, engine: Engine, name: str) -> None:
     whole = (keys / name).read_bytes()
     for position in range(0, len(whole) - 1, len(whole) // 4):
@@ -228,20 +237,20 @@ def test_a_secret_file_that_was_changed_anywhere_is_refused(keys: Path, engine: 
 
 
 def test_a_certificate_that_is_none_or_of_another_key_is_refused(keys: Path, engine: Engine) -> None:
-    own = (keys / "tls.cert.pem").read_bytes()
+    own = (keys / "tls-1.cert.pem").read_bytes()
     for content, told in (
-        ((keys / "client.cert.pem").read_bytes(), "is not the certificate of tls.key.pem"),
+        ((keys / "client.cert.pem").read_bytes(), "is not the certificate of tls-1.key.pem"),
         (own[:-100], "is no certificate"),
         (b"", "is no certificate"),
     ):
-        (keys / "tls.cert.pem").write_bytes(content)
+        (keys / "tls-1.cert.pem").write_bytes(content)
         with pytest.raises(KeyInvalid, match=told):
             open_keys(keys, PASSPHRASE, engine)
-    (keys / "tls.cert.pem").write_bytes(own)
+    (keys / "tls-1.cert.pem").write_bytes(own)
     open_keys(keys, PASSPHRASE, engine)
 
 
-@pytest.mark.parametrize("there", [SIGNING, "tls.key.pem", "tls.cert.pem", AT_REST, "account.json", "notes.txt"])
+@pytest.mark.parametrize("there", [SIGNING, "tls-1.key.pem", "tls-1.cert.pem", AT_REST, ACCOUNT, "notes.txt"])
 def test_nothing_is_made_where_anything_is(tmp_path: Path, engine: Engine, there: str) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / there).write_bytes(b"somebody's")
@@ -271,6 +280,7 @@ def test_keys_that_were_made_survive_a_power_cut(tmp_path: Path, engine: Engine)
         watch(patch, lambda _step: None, disk.after)
         first = made(tmp_path / "node" / "keys", engine)
     disk.write_to(tmp_path / "after")
+    (tmp_path / "after" / "keys").chmod(0o700)
     for name in SECRET_FILES:
         (tmp_path / "after" / "keys" / name).chmod(0o600)
     after = open_keys(tmp_path / "after" / "keys", PASSPHRASE, engine)

@@ -1,0 +1,64 @@
+"""Opening the keys that a configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from node.app.settings import Settings
+from node.chain.account import ChainAccount, account_of, address_of
+from node.chain.admission import KeySet
+from node.errors import ConfigurationInvalid
+from node.keys.material import AccountKey, Means
+from node.keys.ring import KeyRing
+from node.keys.store import KeyStore
+from node.model.keys import Kind
+
+
+@contextmanager
+def opened_keys(settings: Settings, means: Means, *, exclusive: bool) -> Iterator[KeyRing]:
+    """The keys in use. `exclusive`: to change them too, which one process at a time can; else beside a node that runs.
+
+    Raises:
+        KeyStoreInvalid, KeyStoreHeld, KeyInvalid, KeyFileExposed: the store's own refusals.
+        ConfigurationInvalid: it is another member's store.
+    """
+    with _store(settings, means, exclusive=exclusive) as store:
+        yield KeyRing(store)
+
+
+@contextmanager
+def opened_account(settings: Settings, means: Means) -> Iterator[ChainAccount]:
+    """This member's account alone, beside a node that may run: what the chain's commands need. Raises as opened_keys."""
+    with _store(settings, means, exclusive=False) as store:
+        yield account_of(store.account(store.manifest.active(Kind.ACCOUNT).number).secret)
+
+
+@contextmanager
+def _store(settings: Settings, means: Means, *, exclusive: bool) -> Iterator[KeyStore]:
+    with KeyStore.open(settings.keys_directory, means, exclusive=exclusive) as store:
+        if store.manifest.member_id != settings.member_id:
+            raise ConfigurationInvalid(
+                f"{settings.keys_directory} holds the keys of {store.manifest.member_id}", setting="node.keys_directory"
+            )
+        yield store
+
+
+def chain_account(ring: KeyRing) -> ChainAccount:
+    """What signs this member's transactions."""
+    account = ring.in_use.account
+    if not isinstance(account, AccountKey):
+        raise TypeError("the account of an agent")
+    return account_of(account.secret)
+
+
+def key_set(ring: KeyRing, endpoint: str) -> KeySet:
+    """The public side of the keys in use, as the chain is to have it."""
+    in_use = ring.in_use
+    return KeySet(
+        signing_key=in_use.signer.public_key.to_bytes(),
+        encryption_key=in_use.decrypters[0].public_key.to_bytes(),
+        account=address_of(in_use.account.public_bytes()),
+        certificate=in_use.tls.certificate_der(),
+        endpoint=endpoint,
+    )

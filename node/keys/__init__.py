@@ -1,0 +1,1 @@
+"""This member's keys: where they lie, in which state each is, and who may use them (docs/decisions/0019)."""
