@@ -30,6 +30,7 @@ from node.chain.json_rpc import (
     read_receipt,
 )
 from node.chain.network import FeeRule, Network
+from node.chain.purse import balance_of
 from node.errors import AccountUnfunded, ChainUnavailable, TransactionPending, TransactionRefused
 from node.model.chain import Mined
 
@@ -206,6 +207,26 @@ class Sender:
                     f"{call.title} was not taken by the chain: {fault.message}", call=call.title, purpose=purpose
                 )
         return entry
+
+    def rehearse(self, call: Call) -> int:
+        """Try a call without journaling or sending it; the gas that a transaction of it is given.
+
+        Raises:
+            TransactionRefused: the contract refuses, with its own error, or (AccountUnfunded) the account cannot pay.
+            ChainUnavailable: no endpoint answers.
+        """
+        gas = self._rehearse(call)
+        if self._network.fees is FeeRule.MARKET:
+            # An estimate asks for no price, so it finds no empty account; a transaction of it would be refused for that.
+            price = self._fees()["maxFeePerGas"]
+            held = balance_of(self._endpoints, self.address)
+            if held < gas * price + call.value:
+                raise AccountUnfunded(
+                    f"{call.title} cannot be paid by {self.address}: it has {held} wei and may need {gas * price + call.value}",
+                    call=call.title,
+                    account=self.address,
+                )
+        return gas
 
     def _rehearse(self, call: Call) -> int:
         """Gas for a call, after trying it. Raises TransactionRefused with the contract's own error."""

@@ -170,6 +170,9 @@ def _epoch(row: EpochRow) -> KeyEpoch | None:
         row.since_block,
         row.since_time,
         row.compromised_since,
+        row.encryption_compromised_since,
+        row.account_compromised_since,
+        row.certificate_compromised_since,
     )
 
 
