@@ -120,6 +120,14 @@ class NotAMember(NodeError):
     )
 
 
+class KeyCompromised(NodeError):
+    """A member's key in force is declared compromised, so nothing is sealed to it and nothing accepted under it."""
+
+    reason = "KEY_COMPROMISED"
+    seen_by = "caller, peer"
+    remedy = "The member whose key it is rotates its keys, then the same call goes on."
+
+
 class NotAnAuditor(NodeError):
     """The caller may not read this log."""
 

@@ -10,15 +10,21 @@ contract Members is IMembers {
     uint256 private constant MEMBER_ID_LENGTH = 18;
     uint256 private constant POINT_LENGTH = 65;
     bytes1 private constant UNCOMPRESSED = 0x04;
+    uint8 private constant ACCOUNT_KEY = 3;
+    uint8 private constant KEY_KINDS = 4;
     uint256 private constant MAX_CERTIFICATE_LENGTH = 4096;
     uint256 private constant MAX_TEXT_LENGTH = 256;
 
-    /// @dev One slot: status, roles, epoch and the account in force.
+    /// @dev One slot: status, roles, epoch in force, the account in force, the first epoch that it stood in, and whether
+    /// it was declared compromised. An account that was replaced never comes back, so it stands in every epoch from that
+    /// first one on.
     struct Record {
         Status status;
         uint8 roles;
         uint32 epoch;
         address account;
+        uint32 accountEpoch;
+        bool accountCompromised;
     }
 
     /// @dev `content` is the ABI encoding that the kind needs; empty: unknown proposal. The approvers are kept one by
@@ -38,7 +44,8 @@ contract Members is IMembers {
     uint256 private _proposalCount;
     mapping(bytes32 member => Record) private _records;
     mapping(bytes32 member => mapping(uint32 epoch => bytes32 digest)) private _keyDigests;
-    mapping(bytes32 member => mapping(uint32 epoch => uint64 since)) private _compromises;
+    /// @dev One slot an epoch: since when its key of each kind, from 1 on, is declared compromised; 0: it is not.
+    mapping(bytes32 member => mapping(uint32 epoch => uint64[KEY_KINDS] since)) private _compromises;
     /// @dev Every account that ever belonged to a member; accounts are never reused.
     mapping(address account => bytes32 member) private _owners;
     mapping(uint256 number => Proposal) private _proposals;
@@ -81,29 +88,34 @@ contract Members is IMembers {
     }
 
     /// @inheritdoc IMembers
-    function rotateKeys(KeySet calldata keys) external {
+    function rotateKeys(KeySet calldata keys, uint32 epoch) external {
         bytes32 member = memberOf(msg.sender);
+        uint32 current = _records[member].epoch;
+        if (epoch != current) revert EpochPassed(member, epoch, current);
         _setKeys(member, keys);
     }
 
     /// @inheritdoc IMembers
-    function declareCompromise(uint32 epoch, uint64 since) external {
+    function declareCompromise(uint32 epoch, uint8 kind, uint64 since) external {
+        _declareCompromise(memberOf(msg.sender), epoch, kind, since);
+    }
+
+    /// @inheritdoc IMembers
+    function declareCompromises(uint32[] calldata epochs, uint8 kind, uint64 since) external {
         bytes32 member = memberOf(msg.sender);
-        uint64 declared = _compromises[member][epoch];
-        // Only ever backwards: whoever stole the account must not clear the time before the theft came to light.
-        if (
-            epoch == 0 || epoch > _records[member].epoch || since == 0 || since > block.timestamp
-                || (declared != 0 && since >= declared)
-        ) revert CompromiseInvalid(epoch, since);
-        _compromises[member][epoch] = since;
-        emit CompromiseDeclared(member, epoch, since);
+        if (epochs.length == 0) revert CompromiseInvalid(0, kind, since);
+        for (uint256 i = 0; i < epochs.length; i++) {
+            _declareCompromise(member, epochs[i], kind, since);
+        }
     }
 
     /// @inheritdoc IMembers
     function memberOf(address account) public view returns (bytes32 member) {
         member = _owners[account];
         Record storage record = _records[member];
-        if (record.status != Status.Active || record.account != account) revert NotAMember(account);
+        if (record.status != Status.Active || record.account != account || record.accountCompromised) {
+            revert NotAMember(account);
+        }
     }
 
     /// @inheritdoc IMembers
@@ -133,7 +145,33 @@ contract Members is IMembers {
 
     function _isAuthority(bytes32 member) private view returns (bool) {
         Record storage record = _records[member];
-        return record.status == Status.Active && record.roles & AUTHORITY != 0;
+        return record.status == Status.Active && record.roles & AUTHORITY != 0 && !record.accountCompromised;
+    }
+
+    /// @dev Count the active authorities anew after a change of one member, which was one of them before or was not.
+    function _recount(bytes32 member, bool before) private {
+        bool after_ = _isAuthority(member);
+        if (before && !after_) authorities -= 1;
+        if (!before && after_) authorities += 1;
+        _checkThreshold(threshold);
+    }
+
+    function _declareCompromise(bytes32 member, uint32 epoch, uint8 kind, uint64 since) private {
+        Record storage record = _records[member];
+        if (
+            epoch == 0 || epoch > record.epoch || kind == 0 || kind > KEY_KINDS || since == 0 || since > block.timestamp
+        ) revert CompromiseInvalid(epoch, kind, since);
+        uint64 declared = _compromises[member][epoch][kind - 1];
+        // Only ever backwards: whoever stole the account must not clear the time before the theft came to light.
+        if (declared != 0 && since >= declared) revert CompromiseInvalid(epoch, kind, since);
+        _compromises[member][epoch][kind - 1] = since;
+        if (kind == ACCOUNT_KEY && epoch >= record.accountEpoch && !record.accountCompromised) {
+            bool before = _isAuthority(member);
+            record.accountCompromised = true;
+            // A thief who declares this of an authority's account must not leave too few to recover it.
+            _recount(member, before);
+        }
+        emit CompromiseDeclared(member, epoch, kind, since);
     }
 
     function _propose(Kind kind, bytes memory content) private returns (uint256 number) {
@@ -217,7 +255,11 @@ contract Members is IMembers {
         if (keys.account != record.account) {
             if (_owners[keys.account] != 0) revert AccountTaken(keys.account);
             _owners[keys.account] = member;
+            bool before = _isAuthority(member);
             record.account = keys.account;
+            record.accountEpoch = record.epoch + 1;
+            record.accountCompromised = false;
+            if (_isAuthority(member) && !before) authorities += 1;
         }
         record.epoch += 1;
         _keyDigests[member][record.epoch] = keccak256(abi.encode(keys));
@@ -247,12 +289,9 @@ contract Members is IMembers {
         if (status == Status.None || status == from || from == Status.Removed) {
             revert StatusInvalid(member, from, status);
         }
+        bool before = _isAuthority(member);
         record.status = status;
-        if (record.roles & AUTHORITY != 0) {
-            if (from == Status.Active) authorities -= 1;
-            if (status == Status.Active) authorities += 1;
-            _checkThreshold(threshold);
-        }
+        _recount(member, before);
         emit StatusChanged(member, status);
     }
 
@@ -260,12 +299,9 @@ contract Members is IMembers {
         Record storage record = _records[member];
         if (record.status == Status.None) revert MemberUnknown(member);
         if (roles == 0 || roles > ALL_ROLES) revert RolesInvalid(roles);
-        if (record.status == Status.Active) {
-            if (record.roles & AUTHORITY != 0) authorities -= 1;
-            if (roles & AUTHORITY != 0) authorities += 1;
-        }
+        bool before = _isAuthority(member);
         record.roles = roles;
-        _checkThreshold(threshold);
+        _recount(member, before);
         emit RolesChanged(member, roles);
     }
 

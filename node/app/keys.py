@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from node.app.settings import Settings
-from node.chain.account import ChainAccount, account_of, address_of
+from node.chain.account import RemoteAccount, address_of
 from node.chain.admission import KeySet
 from node.errors import ConfigurationInvalid
-from node.keys.material import AccountKey, Means
+from node.keys.material import AccountSigner, Means
 from node.keys.ring import KeyRing
 from node.keys.store import KeyStore
 from node.model.keys import Kind
@@ -28,10 +28,10 @@ def opened_keys(settings: Settings, means: Means, *, exclusive: bool) -> Iterato
 
 
 @contextmanager
-def opened_account(settings: Settings, means: Means) -> Iterator[ChainAccount]:
+def opened_account(settings: Settings, means: Means) -> Iterator[RemoteAccount]:
     """This member's account alone, beside a node that may run: what the chain's commands need. Raises as opened_keys."""
     with _store(settings, means, exclusive=False) as store:
-        yield account_of(store.account(store.manifest.active(Kind.ACCOUNT).number).secret)
+        yield chain_account(store.account(store.manifest.active(Kind.ACCOUNT).number))
 
 
 @contextmanager
@@ -44,12 +44,9 @@ def _store(settings: Settings, means: Means, *, exclusive: bool) -> Iterator[Key
         yield store
 
 
-def chain_account(ring: KeyRing) -> ChainAccount:
-    """What signs this member's transactions."""
-    account = ring.in_use.account
-    if not isinstance(account, AccountKey):
-        raise TypeError("the account of an agent")
-    return account_of(account.secret)
+def chain_account(account: AccountSigner) -> RemoteAccount:
+    """What signs the transactions of an account whose key lies in a store or an agent."""
+    return RemoteAccount(address_of(account.public_bytes()), account.sign_hash)
 
 
 def key_set(ring: KeyRing, endpoint: str) -> KeySet:

@@ -187,7 +187,7 @@ class Node:
                 f"there is no {settings.contracts_file}; an authority makes it with `kiteline chain deploy`"
             )
         network, deployment = load_network(settings.network_file), load_deployment(settings.contracts_file)
-        account = chain_account(self._keys)
+        account = chain_account(self._keys.in_use.account)
         first = open_chain(network, deployment, settings.data_directory, account, clock=self._clock)
         silent = self._follow(first)
         is_member = first.view.member(settings.member_id) is not None

@@ -1,4 +1,8 @@
-"""The account that signs a member's transactions: an EVM key in an encrypted keystore file (Web3 Secret Storage, v3)."""
+"""The account that signs a member's transactions: what signs, and its EVM key (secp256k1) at rest.
+
+A key lies in an encrypted keystore file (Web3 Secret Storage, v3) or as encrypted PKCS#8 (RFC 5958, SEC 1 inside, as OpenSSL reads it).
+A sender knows no key: it has an `AccountSigner`, whose key may be in another process.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,116 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, cast
 
+import rlp
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_account.types import TransactionDictType
 from eth_hash.auto import keccak
+from eth_keys.datatypes import Signature
+from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
+from eth_utils.exceptions import ValidationError
 
 from crypto.errors import KeyFileExposed, KeyInvalid
 
 KEY_BYTES = 32
 ADDRESS_BYTES = 20
-ChainAccount = LocalAccount
 SCRYPT_N = 2**18  # the standard's own choice: about a second and 256 MiB
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
+
+TYPE_2 = 2  # EIP-1559
+REPLAY_OFFSET = 35  # EIP-155: v of a transaction of the old form is this, twice the chain id and the parity
+ETHEREUM_OFFSET = 27  # what older programs add to the parity
+
+Transaction = dict[str, object]
+SignHash = Callable[[bytes], tuple[int, int, int]]
+
+
+class AccountSigner(Protocol):
+    """Signs the transactions of one account."""
+
+    @property
+    def address(self) -> str:
+        """The account, EIP-55."""
+
+    def sign_transaction(self, transaction: Transaction) -> bytes:
+        """The signed transaction, as a node of the chain takes it.
+
+        Args:
+            transaction: nonce, gas, value, data, chainId, `to` (20 bytes; absent: it creates a contract), and either gasPrice or
+                type 2 with maxFeePerGas and maxPriorityFeePerGas.
+        """
+
+
+class LocalSigner:
+    """Signs with a key that this process holds."""
+
+    def __init__(self, account: LocalAccount) -> None:
+        self._account = account
+
+    @property
+    def address(self) -> str:
+        """The account, EIP-55."""
+        return str(self._account.address)
+
+    def sign_transaction(self, transaction: Transaction) -> bytes:
+        """The signed transaction."""
+        return bytes(self._account.sign_transaction(cast("TransactionDictType", transaction)).raw_transaction)
+
+
+class RemoteAccount:
+    """Signs with a key that another process holds.
+
+    Args:
+        address: the account, EIP-55.
+        sign_hash: ECDSA over a 32-byte hash: r, s (of the two possible the lower one, EIP-2) and v, the parity of the point's y, or that and 27.
+    """
+
+    def __init__(self, address: str, sign_hash: SignHash) -> None:
+        self._address = address
+        self._sign_hash = sign_hash
+
+    @property
+    def address(self) -> str:
+        """The account, EIP-55."""
+        return self._address
+
+    def sign_transaction(self, transaction: Transaction) -> bytes:
+        """The signed transaction. Raises KeyInvalid if the signature is not this account's, or is malformed."""
+        fields = [transaction.get(name, b"") for name in ("to", "value", "data")]
+        if transaction.get("type") == TYPE_2:
+            names = ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas")
+            # EIP-2718 and EIP-1559: the type, then the list, with an access list that is empty here.
+            body = [*(transaction[name] for name in names), *fields, []]
+            head = bytes([TYPE_2])
+            parity, r, s = self._sign(keccak(head + rlp.encode(body)))
+            return bytes(head + rlp.encode([*body, parity, r, s]))
+        body = [*(transaction[name] for name in ("nonce", "gasPrice", "gas")), *fields]
+        chain_id = cast("int", transaction["chainId"])
+        parity, r, s = self._sign(keccak(rlp.encode([*body, chain_id, b"", b""])))  # EIP-155
+        return bytes(rlp.encode([*body, REPLAY_OFFSET + 2 * chain_id + parity, r, s]))
+
+    def _sign(self, digest: bytes) -> tuple[int, int, int]:
+        r, s, v = self._sign_hash(digest)
+        parity = v - ETHEREUM_OFFSET if v >= ETHEREUM_OFFSET else v
+        try:
+            signature = Signature(vrs=(parity, r, s))
+            signer = signature.recover_public_key_from_msg_hash(digest).to_checksum_address()
+        except (BadSignature, ValidationError, TypeError, ValueError):
+            raise KeyInvalid("what signs for the account gave no signature", account=self._address) from None
+        if signer != self._address or s > ORDER // 2:
+            # Sent all the same, it would be another account's transaction, or one that no node takes.
+            raise KeyInvalid(
+                "what signs for the account signs with another key, or with the higher s", account=self._address
+            )
+        return parity, r, s
+
+
+def signer_of(account: LocalAccount | AccountSigner) -> AccountSigner:
+    """An account as a sender takes it."""
+    return LocalSigner(account) if isinstance(account, LocalAccount) else account
 
 
 def new_account(random: Callable[[int], bytes]) -> LocalAccount:

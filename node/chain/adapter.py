@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from eth_account.signers.local import LocalAccount
 
 from audit.verifier import ValidatorSet
 from node.chain.abi import ErrorBook
+from node.chain.account import AccountSigner
 from node.chain.admission import Admission
 from node.chain.deploy import deploy
 from node.chain.deployment import Deployment
@@ -20,13 +22,16 @@ from node.chain.governance import Governance
 from node.chain.index_store import IndexStore
 from node.chain.interfaces import load_interfaces
 from node.chain.journal_store import JournalStore
+from node.chain.moving import move_funds
 from node.chain.network import Network
 from node.chain.proofs import Proofs
 from node.chain.purse import Purse
 from node.chain.seals import validator_sets
-from node.chain.sender import Sender
+from node.chain.sender import CHANGE_SECONDS, Sender
 from node.chain.writer import Writer
+from node.model.chain import Mined
 
+T = TypeVar("T")
 INDEX, JOURNAL = "chain-index", "chain-journal"
 
 
@@ -68,6 +73,20 @@ class Chain:
         """Follow the chain from now on, and send again what was under way when the node last stopped."""
         self.view.start()
 
+    def change_account(
+        self,
+        account: LocalAccount | AccountSigner,
+        act: Callable[[], T],
+        *,
+        deadline_seconds: float = CHANGE_SECONDS,
+    ) -> T:
+        """Go over to another account while the node runs; `act` sends the rotation. See `Sender.change_account`."""
+        return self.sender.change_account(account, act, deadline_seconds=deadline_seconds)
+
+    def move_funds(self, to: str) -> Mined | None:
+        """Send what the account has, but for a reserve, to the one that comes next. See `node.chain.moving`."""
+        return move_funds(self.network, self.endpoints, self.journal, self.sender, to)
+
     def close(self) -> None:
         """Stop following, let waiting calls end, close the stores."""
         self.sender.stop()
@@ -81,7 +100,7 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
     network: Network,
     deployment: Deployment,
     directory: Path,
-    account: LocalAccount,
+    account: LocalAccount | AccountSigner,
     *,
     clock: Callable[[], int],
     deadline_seconds: float = 120.0,
@@ -106,12 +125,20 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
     view = Follower(network, deployment, endpoints, index, interfaces, clock=clock, pending=journal.pending)
     explain = ErrorBook(interfaces.values()).explain
     sender = Sender(
-        network, endpoints, journal, account, view, explain=explain, clock=clock, deadline_seconds=deadline_seconds
+        network,
+        endpoints,
+        journal,
+        account,
+        view,
+        explain=explain,
+        acts=view.is_in_force,
+        clock=clock,
+        deadline_seconds=deadline_seconds,
     )
     view.on_reorganisation(sender.reorganised)
     view.on_contact(sender.resume)
     view.on_block(sender.sweep)
-    purse = Purse(network, endpoints, sender.address)
+    purse = Purse(network, endpoints, lambda: sender.address)
     view.on_contact(purse.look)
     view.on_block(purse.look)
     writer = Writer(sender, view, deployment, interfaces)
@@ -133,7 +160,7 @@ def open_chain(  # noqa: PLR0913 (a composition has as many parts as it has)
 def deploy_contracts(  # noqa: PLR0913 (likewise)
     network: Network,
     directory: Path,
-    account: LocalAccount,
+    account: LocalAccount | AccountSigner,
     founders: list[Admission],
     threshold: int,
     *,

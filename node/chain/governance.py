@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from eth_hash.auto import keccak
 
@@ -18,7 +18,7 @@ from node.chain.proposals import CouncilRecord, Proposal, record_of
 from node.chain.rows import member_word
 from node.chain.sender import Sender
 from node.errors import ChainUnavailable
-from node.model.chain import MemberStatus, Mined, Role
+from node.model.chain import KeyKind, MemberStatus, Mined, Role
 
 
 class Governance:
@@ -68,14 +68,35 @@ class Governance:
         """Approve a proposal; at the threshold it is carried out."""
         return self._send(f"approve-proposal:{proposal}", "approve", proposal)
 
-    def rotate_keys(self, keys: KeySet) -> Mined:
-        """Put new keys in force for this member. If they name another account, later transactions need that account."""
-        data = self._contract.call("rotateKeys", keys.words())
-        return self._send(f"rotate:{keccak(data).hex()}", "rotateKeys", keys.words())
+    def rotate_keys(self, keys: KeySet, epoch: int) -> Mined:
+        """Put new keys in force for this member. If they name another account, later transactions need that account.
 
-    def declare_compromise(self, epoch: int, since_seconds: int) -> Mined:
-        """Declare that the keys of an epoch may be in others' hands since a time (Unix, s)."""
-        return self._send(f"compromise:{epoch}:{since_seconds}", "declareCompromise", epoch, since_seconds)
+        Args:
+            keys: what is to be in force.
+            epoch: the number of the epoch in force that this goes out from. The contract refuses any other (EpochPassed), so that of
+                two rotations that were begun at once one is lost, and is told so.
+        """
+        return self._sender.send(*self._rotation(keys, epoch))
+
+    def rehearse_rotation(self, keys: KeySet, epoch: int) -> int:
+        """Try a rotation without sending it; the gas that it would take. Raises as `rotate_keys` would; journals nothing."""
+        _, call = self._rotation(keys, epoch)
+        return self._sender.rehearse(call)
+
+    def declare_compromise(self, kind: KeyKind, epochs: Sequence[int], since_seconds: int) -> Mined:
+        """Declare that this member's key of a kind may be in others' hands since a time.
+
+        Args:
+            kind: which key. An account in force that is declared compromised acts for nobody from then on: rotate first.
+            epochs: numbers of every epoch in which the key stood (`Member.epochs_of_key`), at least one, each once.
+            since_seconds: Unix time, s; not in the future, and before what was declared of the same epochs already.
+        """
+        return self._sender.send(*self._declaration(kind, epochs, since_seconds))
+
+    def rehearse_compromise(self, kind: KeyKind, epochs: Sequence[int], since_seconds: int) -> int:
+        """Try a declaration without sending it; the gas that it would take. Raises as `declare_compromise` would; journals nothing."""
+        _, call = self._declaration(kind, epochs, since_seconds)
+        return self._sender.rehearse(call)
 
     def proposals(self) -> list[Proposal]:
         """Every proposal up to the newest final block, by number, with its approvals."""
@@ -88,6 +109,15 @@ class Governance:
     def carried(self, mined: Mined) -> bool:
         """Whether this transaction, a proposal or an approval, carried a proposal out. Raises ChainUnavailable."""
         return any(event.name == "Executed" for event in self._left(mined))
+
+    def _rotation(self, keys: KeySet, epoch: int) -> tuple[str, Call]:
+        call = self._call("rotateKeys", keys.words(), epoch)
+        return f"rotate:{keccak(call.data).hex()}", call
+
+    def _declaration(self, kind: KeyKind, epochs: Sequence[int], since_seconds: int) -> tuple[str, Call]:
+        numbers = ",".join(map(str, epochs))
+        call = self._call("declareCompromises", list(epochs), int(kind), since_seconds)
+        return f"compromise:{kind.name}:{numbers}:{since_seconds}", call
 
     def _events(self) -> Iterator[tuple[int, Event]]:
         head = final_head(self._network, self._endpoints)
@@ -120,5 +150,7 @@ class Governance:
         raise ChainUnavailable(f"the chain does not show what Members.{function} did", purpose=purpose)
 
     def _send(self, purpose: str, function: str, *values: object, again: bool = False) -> Mined:
-        call = Call(self._address, self._contract.call(function, *values), f"Members.{function}")
-        return self._sender.send(purpose, call, again=again)
+        return self._sender.send(purpose, self._call(function, *values), again=again)
+
+    def _call(self, function: str, *values: object) -> Call:
+        return Call(self._address, self._contract.call(function, *values), f"Members.{function}")

@@ -133,8 +133,8 @@ class JournalStore:
             value = transaction.get(purpose.encode(), db=self._entries)
         return None if value is None else _read(purpose, value)
 
-    def unfinished(self, account: bytes) -> list[Entry]:
-        """Entries of an account that wait for a final block, by nonce."""
+    def unfinished(self, account: bytes = b"") -> list[Entry]:
+        """Entries of an account, or of every one, that wait for a final block; those of one account by nonce."""
         found = []
         with self._environment.begin() as transaction, transaction.cursor(self._unfinished) as cursor:
             more = cursor.set_range(account)
@@ -177,13 +177,26 @@ class JournalStore:
                 return held
             return self._sign(transaction, purpose, call, account, chain_nonce, sign)
 
-    def renew(self, entry: Entry, chain_nonce: int, sign: Callable[[int], bytes]) -> Entry:
-        """Give an unfinished entry a new nonce, after another transaction took its old one for good."""
+    def renew(self, entry: Entry, chain_nonce: int, sign: Callable[[int], bytes], account: bytes) -> Entry:
+        """Give an unfinished entry a new nonce, after another transaction took its old one for good, or another account.
+
+        Gives the entry as it is then. Nothing is changed if it is not the entry that was given any more: another thread was first.
+
+        Args:
+            entry: as it was read.
+            chain_nonce: transaction count of the account as the chain sees it, waiting ones included.
+            sign: makes the signed transaction for a nonce.
+            account: address that signs it now, 20 bytes.
+        """
         with writing(self._environment) as transaction:
+            value = transaction.get(entry.purpose.encode(), db=self._entries)
+            held = entry if value is None else _read(entry.purpose, value)
+            if value is None or held != entry:
+                return held
             transaction.delete(_place(entry), db=self._unfinished)
-            lowest = max(chain_nonce, entry.nonce + 1)
+            lowest = max(chain_nonce, entry.nonce + 1) if account == entry.account else chain_nonce
             # The former hashes stay: should it show that one of them was mined after all, the thing is done.
-            renewed = self._sign(transaction, entry.purpose, entry.call, entry.account, lowest, sign)
+            renewed = self._sign(transaction, entry.purpose, entry.call, account, lowest, sign)
             renewed = replace(renewed, hashes=(*entry.hashes, *renewed.hashes))
             transaction.put(entry.purpose.encode(), _write(renewed), db=self._entries)
             return renewed

@@ -15,7 +15,16 @@ from eth_utils.address import to_checksum_address
 from node.chain.abi import Event
 from node.chain.rows import DATASET, GRANT, MEMBER, EpochRow, MemberRow, Row, anchor_key, member_id_of
 from node.errors import ChainMismatch
-from node.model.chain import Anchor, Block, DatasetOnChain, GrantOnChain, GrantState, MemberStatus, SharingType
+from node.model.chain import (
+    Anchor,
+    Block,
+    DatasetOnChain,
+    GrantOnChain,
+    GrantState,
+    KeyKind,
+    MemberStatus,
+    SharingType,
+)
 
 R = TypeVar("R", MemberRow, DatasetOnChain, GrantOnChain)
 
@@ -77,10 +86,23 @@ def _roles_changed(rows: Rows, values: tuple[Any, ...], _block: Block, _hash: by
 
 
 def _compromise_declared(rows: Rows, values: tuple[Any, ...], _block: Block, _hash: bytes) -> None:
-    member, epoch, since = values
+    member, epoch, kind, since = values
     row = _row(rows, MEMBER + member, MemberRow)
-    epochs = tuple(replace(keys, compromised_since=since) if keys.epoch == epoch else keys for keys in row.epochs)
+    epochs = tuple(_compromised(keys, kind, since) if keys.epoch == epoch else keys for keys in row.epochs)
     rows.put(MEMBER + member, replace(row, epochs=epochs))
+
+
+def _compromised(keys: EpochRow, kind: int, since: int) -> EpochRow:
+    match kind:
+        case KeyKind.SIGNING:
+            return replace(keys, compromised_since=since)
+        case KeyKind.ENCRYPTION:
+            return replace(keys, encryption_compromised_since=since)
+        case KeyKind.ACCOUNT:
+            return replace(keys, account_compromised_since=since)
+        case KeyKind.CERTIFICATE:
+            return replace(keys, certificate_compromised_since=since)
+    raise ChainMismatch(f"a key of kind {kind} was declared compromised, which the contract does not know")
 
 
 def _dataset_registered(rows: Rows, values: tuple[Any, ...], _block: Block, _hash: bytes) -> None:

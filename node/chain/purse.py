@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from node.chain.endpoints import Endpoints
 from node.chain.fees import present_fees
@@ -16,10 +17,10 @@ class Purse:
     """What one account has, in transactions.
 
     Args:
-        account: its address, EIP-55.
+        account: gives its address, EIP-55, which may change.
     """
 
-    def __init__(self, network: Network, endpoints: Endpoints, account: str) -> None:
+    def __init__(self, network: Network, endpoints: Endpoints, account: Callable[[], str]) -> None:
         self._network = network
         self._endpoints = endpoints
         self._account = account
@@ -35,7 +36,7 @@ class Purse:
         if self._network.fees is FeeRule.ZERO:
             return
         offer = present_fees(self._network, self._endpoints)["maxFeePerGas"]
-        self._payable = float(balance_of(self._endpoints, self._account) // (offer * USUAL_GAS))
+        self._payable = float(balance_of(self._endpoints, self._account()) // (offer * USUAL_GAS))
 
 
 def balance_of(endpoints: Endpoints, account: str) -> int:

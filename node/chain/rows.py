@@ -33,6 +33,9 @@ class EpochRow:
     since_block: int
     since_time: int
     compromised_since: int | None = None
+    encryption_compromised_since: int | None = None
+    account_compromised_since: int | None = None
+    certificate_compromised_since: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ def _write_member(row: MemberRow) -> list[Any]:
             epoch.since_block,
             epoch.since_time,
             epoch.compromised_since,
+            epoch.encryption_compromised_since,
+            epoch.account_compromised_since,
+            epoch.certificate_compromised_since,
         ]
         for epoch in row.epochs
     ]
@@ -112,6 +118,9 @@ def _read_member(values: list[Any]) -> MemberRow:
             since_block,
             since_time,
             compromised_since,
+            encryption_compromised_since,
+            account_compromised_since,
+            certificate_compromised_since,
         )
         for (
             epoch,
@@ -123,6 +132,9 @@ def _read_member(values: list[Any]) -> MemberRow:
             since_block,
             since_time,
             compromised_since,
+            encryption_compromised_since,
+            account_compromised_since,
+            certificate_compromised_since,
         ) in values[4]
     )
     return MemberRow(values[0], values[1], values[2], values[3], epochs)

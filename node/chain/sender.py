@@ -6,19 +6,26 @@ The order of steps, and what recovers from a crash after each:
 3. Send it. The same call again, or `resume`, sends it once more; the chain knows it by its hash and takes it once.
 4. Wait until its block is final. The same call again, or `sweep`, waits on.
 5. Journal the block. The same call again gives that block.
+The account may change between two transactions (`change_account`). What the journal holds of an account from before is sent as it was signed; once
+this account is in force, and that one can do nothing any more, it is signed anew by this one.
 An answer that does not come is never read as absence: what was journaled may still be mined.
+
+It is long because every step and its recovery stand beside each other; what needs no state of it is in `engine_words`, `turnstile` and `fees`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
+from typing import TypeVar
 
+import structlog
 from eth_account.signers.local import LocalAccount
-from eth_account.types import TransactionDictType
 
+from node.chain.account import AccountSigner, Transaction, signer_of
 from node.chain.endpoints import Endpoints
+from node.chain.engine_words import ALREADY_THERE, NO_FUNDS, NONCE_TAKEN, is_rejection, says
 from node.chain.fees import gas_of, outbid, present_fees
 from node.chain.finality import Finality
 from node.chain.journal_store import Call, Entry, JournalStore, State
@@ -30,37 +37,35 @@ from node.chain.json_rpc import (
     read_receipt,
 )
 from node.chain.network import FeeRule, Network
-from node.errors import AccountUnfunded, ChainUnavailable, TransactionPending, TransactionRefused
+from node.chain.purse import balance_of
+from node.chain.turnstile import Turnstile
+from node.errors import (
+    AccountUnfunded,
+    ChainMismatch,
+    ChainUnavailable,
+    TransactionPending,
+    TransactionRefused,
+)
 from node.model.chain import Mined
 
 GAS_MARGIN = 1.25  # the state may have moved between estimate and block
 FIRST_WAIT_SECONDS = 0.02
 RESEND_SECONDS = 5.0
 DEADLINE_SECONDS = 120.0
-ALREADY_THERE = ("already known", "already imported", "known transaction", "already exists", "alreadyintxpool")
-NO_FUNDS = ("insufficient funds", "insufficient balance", "upfront cost exceeds")
-NONCE_TAKEN = ("nonce too low", "nonce is too low", "invalid nonce", "old nonce")
-# What engines say of a transaction that none of them will ever take as it is. Anything else that a sending is answered with (a limit on
-# requests, a full pool, an internal error, a proxy's words) is about the endpoint: the transaction may be on its way all the same.
-REJECTED = frozenset(
-    """
-    intrinsic gas, gas limit, block base fee, gas price below, transaction underpriced, exceeds the configured cap, insufficient funds,
-    insufficient balance, upfront cost, account balance, signature, invalid sender, not authorized, chain id, chainid, replay-protected,
-    type not supported, initcode, oversized, marked the transaction as invalid
-    """.strip()
-    .replace("\n    ", " ")
-    .split(", ")
-)
-# Another transaction waits under this nonce, maybe an older one of ours.
-NONCE_HELD = ("replacement transaction underpriced",)
+CHANGE_SECONDS = 60.0
 FAULT_EXECUTION_REVERTED = 3
 
 
+T = TypeVar("T")
+
+
 class Sender:
-    """Sends for one account. Safe for use by several threads; calls of different purposes run side by side.
+    """Sends for one account at a time. Safe for use by several threads; calls of different purposes run side by side.
 
     Args:
+        account: signs.
         explain: turns what a contract returned on refusing into words.
+        acts: whether an account (EIP-55) is a member's account in force in every final block, so that no other account of the member is.
         clock: Unix time, ms.
         wait: waits for so many seconds, or less if the sender is being stopped.
         deadline_seconds: how long `send` waits for a final block.
@@ -71,10 +76,11 @@ class Sender:
         network: Network,
         endpoints: Endpoints,
         journal: JournalStore,
-        account: LocalAccount,
+        account: LocalAccount | AccountSigner,
         finality: Finality,
         *,
         explain: Callable[[bytes], str],
+        acts: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], int],
         wait: Callable[[float], object] | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
@@ -82,24 +88,66 @@ class Sender:
         self._network = network
         self._endpoints = endpoints
         self._journal = journal
-        self._account = account
-        self._address = bytes.fromhex(account.address[2:])
+        self._signer = signer_of(account)
         self._finality = finality
         self._explain = explain
+        self._acts = acts
         self._clock = clock
         self._stopping = threading.Event()
         self._wait = wait or self._stopping.wait
+        self._turnstile = Turnstile(self._stopping.is_set)
+        self._log = structlog.get_logger(component="chain")
         self._resend_ms = 0  # when `sweep` may send again
         self._deadline_ms = int(deadline_seconds * 1_000)
 
     @property
     def address(self) -> str:
         """The account that signs, EIP-55."""
-        return str(self._account.address)
+        return self._signer.address
+
+    @property
+    def _address(self) -> bytes:
+        return _bytes_of(self._signer)
 
     def stop(self) -> None:
         """Let calls that wait end with ChainUnavailable; what they sent is found again after the next start."""
         self._stopping.set()
+        self._turnstile.wake()
+
+    def change_account(
+        self,
+        account: LocalAccount | AccountSigner,
+        act: Callable[[], T],
+        *,
+        deadline_seconds: float = CHANGE_SECONDS,
+    ) -> T:
+        """Go over to another account, without a stop: what is under way is finished, `act` is done, then the other account signs.
+
+        Calls of other threads wait meanwhile. Whatever is raised, the account from before goes on signing. A crash at any point is
+        recovered from by opening the chain with either account: before the rotation is final the old one can do everything, and
+        afterwards the new one finishes what the old one began.
+
+        Args:
+            account: what is to sign from now on.
+            act: puts it in force, on this thread and by the account from before: the rotation's own transaction, sent by this sender.
+            deadline_seconds: how long transactions under way may take to final blocks.
+
+        Returns:
+            What `act` returned.
+
+        Raises:
+            TransactionPending: they took longer. The same call again goes on. Also if the rotation itself was sent and is not final in
+                time: the same call again joins it.
+            ChainMismatch: after `act` the other account is not in force.
+        """
+        signer = signer_of(account)
+        with self._turnstile.held():
+            self._finish_all(self._clock() + int(deadline_seconds * 1_000))
+            result = act()
+            if not self._acts(signer.address):
+                raise ChainMismatch(f"{signer.address} is no member's account in force", account=signer.address)
+            self._signer = signer
+        return result
 
     def send(self, purpose: str, call: Call, *, again: bool = False) -> Mined:
         """Do a thing on the chain, once, and wait until its block is final.
@@ -114,12 +162,13 @@ class Sender:
             TransactionPending: no final block came in time; it may still be mined, and the same call again waits on.
             ChainUnavailable: no endpoint answers, and nothing was journaled.
         """
-        try:
-            return self._do(purpose, call, again=again)
-        except ChainUnavailable as cause:
-            if self._journal.entry(purpose) is None:
-                raise
-            raise TransactionPending(f"{call.title} is journaled and may still be mined: {cause}") from cause
+        with self._turnstile.passing():
+            try:
+                return self._do(purpose, call, again=again)
+            except ChainUnavailable as cause:
+                if self._journal.entry(purpose) is None:
+                    raise
+                raise TransactionPending(f"{call.title} is journaled and may still be mined: {cause}") from cause
 
     def done(self, purpose: str) -> Mined | None:
         """Where this purpose was mined, if it was."""
@@ -129,9 +178,10 @@ class Sender:
     def resume(self) -> None:
         """Send every unfinished transaction again, in order of nonces, for what the network asks now. Raises ChainUnavailable.
 
-        Also those that nobody waits for: one that the market has left behind would hold up all that have a higher nonce.
+        Also those that nobody waits for: one that the market has left behind would hold up all that have a higher nonce. And those of
+        accounts from before: signed anew where this one is in force, else as they were signed.
         """
-        entries = self._journal.unfinished(self._address)
+        entries = self._taken_over()
         fees = self._fees() if entries and self._network.fees is FeeRule.MARKET else {}
         for entry in entries:
             self._broadcast(self._outbid(entry, fees) if fees else entry)
@@ -139,8 +189,8 @@ class Sender:
     def sweep(self) -> None:
         """Finish what was mined while nobody waited for it, and send again, now and then, what is in no block. Raises ChainUnavailable."""
         is_lost = False
-        for entry in self._journal.unfinished(self._address):
-            receipt = self._found_receipt(entry.hashes)
+        for entry in self._taken_over():
+            receipt = self._found_receipt(entry)
             if receipt is not None:
                 self._finish(entry, receipt)
             is_lost = is_lost or receipt is None
@@ -161,6 +211,73 @@ class Sender:
         if receipt is not None and receipt.transaction_hash != transaction_hash:
             raise ChainUnavailable("an endpoint answered with the receipt of another transaction")
         return receipt
+
+    def _finish_all(self, deadline: int) -> None:
+        """Wait until nothing of this account is under way. Raises TransactionPending at the deadline (Unix time, ms)."""
+        pause = FIRST_WAIT_SECONDS
+        while True:
+            self._finality.refresh()
+            self.sweep()
+            waiting = self._journal.unfinished(self._address)
+            if not waiting and not self._turnstile.inside:
+                return
+            if self._clock() >= deadline or self._stopping.is_set():
+                titles = ", ".join(sorted({entry.call.title for entry in waiting}))
+                raise TransactionPending(
+                    f"the account stays as it is: no final block holds {titles or 'what others are sending'} yet",
+                    account=self.address,
+                )
+            self._wait(pause)
+            pause = min(2 * pause, self._network.poll_seconds)
+
+    def _taken_over(self) -> list[Entry]:
+        """Every unfinished entry, those of accounts from before signed anew where they can be."""
+        entries = []
+        for entry in self._journal.unfinished():
+            try:
+                entries.append(self._take_over(entry))
+            except AccountUnfunded as cause:
+                self._log.warning(
+                    "a transaction of an account from before waits", purpose=entry.purpose, why=str(cause)
+                )
+                entries.append(entry)
+            except TransactionRefused as cause:
+                self._log.warning(
+                    "a transaction of an account from before is given up", purpose=entry.purpose, why=str(cause)
+                )
+        return entries
+
+    def _take_over(self, entry: Entry) -> Entry:
+        """An entry of an account from before as this account goes on with it; any other as it is.
+
+        Once this account is in force the contracts refuse that one, so what it signed and is not mined cannot be done by it any more. A
+        bare transfer can: it is about that account's money, and stays as it was signed.
+
+        Raises:
+            TransactionRefused: it cannot be done by this account either, and is forgotten.
+            AccountUnfunded: this account cannot pay for it yet.
+        """
+        signer = self._signer
+        if entry.account == _bytes_of(signer) or not entry.call.data or not self._acts(signer.address):
+            return entry
+        receipt = self._found_receipt(entry)
+        if receipt is not None and receipt.succeeded:
+            return entry
+        try:
+            gas = self._rehearse(entry.call)
+        except AccountUnfunded:
+            raise
+        except TransactionRefused:
+            if self._found_receipt(entry) is not None:
+                return entry  # it is done, or was refused for good
+            self._journal.discard(entry)
+            raise
+        fees, count = self._fees(), self._count("pending")
+        entry = self._journal.renew(
+            entry, count, lambda nonce: self._sign(entry.call, nonce, gas, fees, signer), _bytes_of(signer)
+        )
+        self._broadcast(entry)
+        return entry
 
     def _do(self, purpose: str, call: Call, *, again: bool) -> Mined:
         entry = self._journal.entry(purpose)
@@ -186,26 +303,51 @@ class Sender:
                 return entry  # another thread did this very thing meanwhile, which is why it cannot be done now
             raise
         fees = self._fees()
-        nonce = self._count("pending")
+        nonce, signer = self._count("pending"), self._signer
         # A crash here leaves nothing behind; from the next line on the journal knows.
         entry = self._journal.begin(
-            purpose, call, self._address, nonce, lambda nonce: self._sign(call, nonce, gas, fees), again=again
+            purpose,
+            call,
+            _bytes_of(signer),
+            nonce,
+            lambda nonce: self._sign(call, nonce, gas, fees, signer),
+            again=again,
         )
         if entry.state is State.PENDING:
             fault = self._broadcast(entry)
-            if fault is not None and _says(fault, NONCE_TAKEN):
+            if fault is not None and says(fault, NONCE_TAKEN):
                 return self._revive(entry)
-            if fault is not None and not _is_rejection(fault):
+            if fault is not None and not is_rejection(fault):
                 raise ChainUnavailable(f"the chain did not say whether it took it: {fault.message}", code=fault.code)
             if fault is not None:
                 # No engine takes it, so it can never be mined, and its nonce is free again.
                 self._journal.discard(entry)
-                if _says(fault, NO_FUNDS):
+                if says(fault, NO_FUNDS):
                     raise self._unfunded(call, fault)
                 raise TransactionRefused(
                     f"{call.title} was not taken by the chain: {fault.message}", call=call.title, purpose=purpose
                 )
         return entry
+
+    def rehearse(self, call: Call) -> int:
+        """Try a call without journaling or sending it; the gas that a transaction of it is given.
+
+        Raises:
+            TransactionRefused: the contract refuses, with its own error, or (AccountUnfunded) the account cannot pay.
+            ChainUnavailable: no endpoint answers.
+        """
+        gas = self._rehearse(call)
+        if self._network.fees is FeeRule.MARKET:
+            # An estimate asks for no price, so it finds no empty account; a transaction of it would be refused for that.
+            price = self._fees()["maxFeePerGas"]
+            held = balance_of(self._endpoints, self.address)
+            if held < gas * price + call.value:
+                raise AccountUnfunded(
+                    f"{call.title} cannot be paid by {self.address}: it has {held} wei and may need {gas * price + call.value}",
+                    call=call.title,
+                    account=self.address,
+                )
+        return gas
 
     def _rehearse(self, call: Call) -> int:
         """Gas for a call, after trying it. Raises TransactionRefused with the contract's own error."""
@@ -217,7 +359,7 @@ class Sender:
             if answer.data or answer.code == FAULT_EXECUTION_REVERTED or "revert" in answer.message.lower():
                 said = self._explain(answer.data) if answer.data else answer.message
                 raise TransactionRefused(f"{call.title} was refused: {said}", call=call.title, error=said)
-            if _says(answer, NO_FUNDS):
+            if says(answer, NO_FUNDS):
                 raise self._unfunded(call, answer)
             raise ChainUnavailable(f"{call.title} could not be tried: {answer.message}", call=call.title)
         return int(read_quantity(answer) * GAS_MARGIN)
@@ -225,8 +367,8 @@ class Sender:
     def _fees(self) -> dict[str, int]:
         return present_fees(self._network, self._endpoints)
 
-    def _sign(self, call: Call, nonce: int, gas: int, fees: dict[str, int]) -> bytes:
-        transaction: TransactionDictType = {
+    def _sign(self, call: Call, nonce: int, gas: int, fees: dict[str, int], signer: AccountSigner) -> bytes:
+        transaction: Transaction = {
             "nonce": nonce,
             "gas": gas,
             "value": call.value,
@@ -236,12 +378,12 @@ class Sender:
         }
         if call.to:
             transaction["to"] = call.to
-        return bytes(self._account.sign_transaction(transaction).raw_transaction)
+        return signer.sign_transaction(transaction)
 
     def _broadcast(self, entry: Entry) -> Fault | None:
         """Send an entry's newest transaction. The endpoint's refusal, unless it says that it has it already."""
         answer = self._endpoints.attempt("eth_sendRawTransaction", hexadecimal(entry.signed[-1]))
-        if isinstance(answer, Fault) and not _says(answer, ALREADY_THERE):
+        if isinstance(answer, Fault) and not says(answer, ALREADY_THERE):
             return answer
         return None
 
@@ -251,7 +393,8 @@ class Sender:
         pause = FIRST_WAIT_SECONDS
         while True:
             entry = self._journal.entry(entry.purpose) or entry  # another thread may have made it pay more
-            receipt = self._found_receipt(entry.hashes)
+            entry = self._take_over(entry)
+            receipt = self._found_receipt(entry)
             if receipt is not None:
                 self._finality.refresh()
                 mined = self._finish(entry, receipt)
@@ -277,10 +420,15 @@ class Sender:
         self._journal.finish(entry, mined, succeeded=receipt.succeeded)
         return mined
 
-    def _found_receipt(self, hashes: Sequence[bytes]) -> Receipt | None:
-        """The receipt of whichever of these did it; else of the newest that is in a block; else None."""
-        found = [receipt for digest in reversed(hashes) if (receipt := self.receipt(digest)) is not None]
-        return next((receipt for receipt in found if receipt.succeeded), found[0] if found else None)
+    def _found_receipt(self, entry: Entry) -> Receipt | None:
+        """The receipt of whichever transaction of an entry did it; else of the newest that was refused in a block; else None.
+
+        That one of an earlier nonce, or of an account from before, was refused says nothing: it was signed anew since.
+        """
+        found = [receipt for digest in reversed(entry.hashes) if (receipt := self.receipt(digest)) is not None]
+        newest = entry.hashes[len(entry.hashes) - len(entry.signed) :]
+        refused = (receipt for receipt in found if receipt.transaction_hash in newest)
+        return next((receipt for receipt in found if receipt.succeeded), next(refused, None))
 
     def _refusal(self, call: Call, mined: Mined) -> TransactionRefused:
         """The error for a transaction that a block refused: the call is made once more on that block to learn why."""
@@ -315,10 +463,11 @@ class Sender:
 
     def _revive(self, entry: Entry) -> Entry:
         """Bring an entry that is in no block before the chain again, in the way that its case needs."""
-        if self._found_receipt(entry.hashes) is not None:
+        entry = self._take_over(entry)
+        if self._found_receipt(entry) is not None:
             return entry
-        if self._count("latest") > entry.nonce:
-            if self._found_receipt(entry.hashes) is not None:
+        if entry.account == self._address and self._count("latest") > entry.nonce:
+            if self._found_receipt(entry) is not None:
                 return entry  # mined between the two questions
             # Another transaction of this account took the nonce for good, so ours can never be mined any more.
             entry = self._renew(entry)
@@ -332,29 +481,32 @@ class Sender:
             gas = self._rehearse(call)
         except TransactionRefused:
             # Perhaps because it is done: an endpoint that is behind knew the count and not yet the receipt.
-            if self._found_receipt(entry.hashes) is not None:
+            if self._found_receipt(entry) is not None:
                 return entry
             self._journal.discard(entry)
             raise
-        fees = self._fees()
-        return self._journal.renew(entry, self._count("pending"), lambda nonce: self._sign(call, nonce, gas, fees))
+        fees, signer = self._fees(), self._signer
+        return self._journal.renew(
+            entry, self._count("pending"), lambda nonce: self._sign(call, nonce, gas, fees, signer), entry.account
+        )
 
     def _outbid(self, entry: Entry, fees: dict[str, int]) -> Entry:
         """Replace a transaction by one of the same nonce that pays more, if the market has left it behind."""
+        signer = self._signer
+        if entry.account != _bytes_of(signer):
+            return entry  # this account cannot raise what another one offered
         raised = outbid(fees, entry.signed[-1])
-        if raised is None or self._found_receipt(entry.hashes) is not None:
+        if raised is None or self._found_receipt(entry) is not None:
             return entry
         # With its own gas: what the call would take now does not matter, since it may have been done in another form meanwhile.
-        return self._journal.replace(entry, self._sign(entry.call, entry.nonce, gas_of(entry.signed[-1]), raised))
+        return self._journal.replace(
+            entry, self._sign(entry.call, entry.nonce, gas_of(entry.signed[-1]), raised, signer)
+        )
 
     def _count(self, tag: str) -> int:
         return read_quantity(self._endpoints.ask("eth_getTransactionCount", self.address, tag))
 
 
-def _is_rejection(fault: Fault) -> bool:
-    return _says(fault, REJECTED) and not _says(fault, NONCE_HELD)
-
-
-def _says(fault: Fault, phrases: Collection[str]) -> bool:
-    said = fault.message.lower()
-    return any(phrase in said for phrase in phrases)
+def _bytes_of(signer: AccountSigner) -> bytes:
+    """An account's address, 20 bytes, as the journal has it."""
+    return bytes.fromhex(signer.address[2:])

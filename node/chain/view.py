@@ -32,6 +32,7 @@ from node.model.chain import (
     DatasetOnChain,
     GrantOnChain,
     KeyEpoch,
+    KeyKind,
     Member,
     MemberStatus,
     Role,
@@ -71,6 +72,15 @@ class IndexView:
         """The member whose account in force this is (EIP-55); accounts are never reused, so there is at most one."""
         with self._state_lock:
             return next((member for member in self._members.values() if member.keys.account == account), None)
+
+    def is_in_force(self, account: str) -> bool:
+        """Whether this is the account in force of an active member (EIP-55), and not declared compromised: the contracts' `memberOf`."""
+        member = self.member_by_account(account)
+        return (
+            member is not None
+            and member.is_active
+            and member.compromised_since(KeyKind.ACCOUNT, member.keys.epoch) is None
+        )
 
     def dataset(self, dataset_id: bytes) -> DatasetOnChain | None:
         """A dataset's entry in the catalogue."""
@@ -170,6 +180,9 @@ def _epoch(row: EpochRow) -> KeyEpoch | None:
         row.since_block,
         row.since_time,
         row.compromised_since,
+        row.encryption_compromised_since,
+        row.account_compromised_since,
+        row.certificate_compromised_since,
     )
 
 

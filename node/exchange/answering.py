@@ -130,7 +130,9 @@ class Answering:
         note = parse_entry(entry).note or b""
         stated = read_as(Delivery, note)
         kept = self._context.ledger.kept(order.grant_id, delivery.sequence)
-        if kept is not None:
+        requester = self._context.member(order.requester_id)
+        # What is kept may be sealed to a key from before: it is not given out again once one of those is compromised.
+        if kept is not None and all(epoch.encryption_compromised_since is None for epoch in requester.epochs):
             sealed = _read_kept(kept)
             if stated.answer_digest == sm3(sealed.sealed_answer) and stated.wrapped_digest == sm3(
                 sealed.wrapped_secret

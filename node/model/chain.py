@@ -25,9 +25,22 @@ class MemberStatus(IntEnum):
     REMOVED = 3
 
 
+class KeyKind(IntEnum):
+    """Kinds of a member's keys, each of which may be declared compromised by itself (contract Members)."""
+
+    SIGNING = 1
+    ENCRYPTION = 2
+    ACCOUNT = 3
+    CERTIFICATE = 4
+
+
 @dataclass(frozen=True)
 class KeyEpoch:
-    """The keys of a member in one epoch. `since_block`: block number of the event; `since_time`: its Unix time, s."""
+    """The keys of a member in one epoch. `since_block`: block number of the event; `since_time`: its Unix time, s.
+
+    What is declared compromised is declared of one kind of key: `compromised_since` is the signing key's, the others say
+    whose they are (Unix time, s; None: not declared). A key may stand in several epochs: `Member.compromised_since` asks all.
+    """
 
     epoch: int
     signing_key: SM2PublicKey
@@ -37,7 +50,28 @@ class KeyEpoch:
     endpoint: str  # host:port
     since_block: int
     since_time: int
-    compromised_since: int | None = None  # Unix time, s
+    compromised_since: int | None = None
+    encryption_compromised_since: int | None = None
+    account_compromised_since: int | None = None
+    certificate_compromised_since: int | None = None
+
+    def key(self, kind: KeyKind) -> object:
+        """The key of a kind, as a value that can be compared."""
+        return {
+            KeyKind.SIGNING: self.signing_key,
+            KeyKind.ENCRYPTION: self.encryption_key,
+            KeyKind.ACCOUNT: self.account,
+            KeyKind.CERTIFICATE: self.certificate,
+        }[kind]
+
+    def declared(self, kind: KeyKind) -> int | None:
+        """Since when the key of a kind is declared compromised in this epoch (Unix time, s)."""
+        return {
+            KeyKind.SIGNING: self.compromised_since,
+            KeyKind.ENCRYPTION: self.encryption_compromised_since,
+            KeyKind.ACCOUNT: self.account_compromised_since,
+            KeyKind.CERTIFICATE: self.certificate_compromised_since,
+        }[kind]
 
 
 @dataclass(frozen=True)
@@ -59,6 +93,16 @@ class Member:
     def is_active(self) -> bool:
         """Whether the member may act now."""
         return self.status is MemberStatus.ACTIVE
+
+    def epochs_of_key(self, kind: KeyKind, epoch: int) -> tuple[KeyEpoch, ...]:
+        """Every epoch with the same key of this kind as the epoch of this number, itself among them; none if it does not exist."""
+        keys = [one.key(kind) for one in self.epochs if one.epoch == epoch]
+        return tuple(one for one in self.epochs if one.key(kind) in keys)
+
+    def compromised_since(self, kind: KeyKind, epoch: int) -> int | None:
+        """Since when an epoch's key of a kind is compromised (Unix time, s): the earliest that was declared of the same key in any epoch."""
+        declared = [since for one in self.epochs_of_key(kind, epoch) if (since := one.declared(kind)) is not None]
+        return min(declared, default=None)
 
 
 class SharingType(IntEnum):

@@ -19,12 +19,13 @@ from node.errors import (
     GrantRevoked,
     GrantUnknown,
     GrantUsedUp,
+    KeyCompromised,
     NotAMember,
     OrderReplayed,
     RangeInvalid,
     StatementInvalid,
 )
-from node.model.chain import GrantState, Member, SharingType
+from node.model.chain import GrantState, KeyKind, Member, SharingType
 from node.model.grants import Explanation, GrantFacts
 from node.model.lines import LAST_TIME_MS, write_time
 from node.model.statements import Order, OrderKind
@@ -45,6 +46,18 @@ def _side(member: Member | None, side: str) -> Judgement:
     if not member.is_active:
         return NotAMember(f"the {side} is {member.status.name.lower()}", member=member.member_id)
     return f"The {side}, {member.name}, is an active member."
+
+
+def _can_be_sealed_to(facts: GrantFacts) -> Judgement:
+    # Data keys are wrapped to this key: whoever else has it could read what is delivered.
+    member = facts.requester
+    if member is not None and member.compromised_since(KeyKind.ENCRYPTION, member.keys.epoch) is not None:
+        return KeyCompromised(
+            "the requester's encryption key in force is declared compromised",
+            member=member.member_id,
+            epoch=member.keys.epoch,
+        )
+    return "The requester's encryption key is not declared compromised."
 
 
 def _not_revoked(facts: GrantFacts) -> Judgement:
@@ -105,6 +118,7 @@ _RELEASE_RULES: tuple[Rule, ...] = (
     _known,
     lambda facts: _side(facts.requester, "requester"),
     lambda facts: _side(facts.provider, "provider"),
+    _can_be_sealed_to,
     _not_revoked,
     _approved,
     _terms_known,

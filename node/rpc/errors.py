@@ -51,6 +51,7 @@ _CODES: Mapping[grpc.StatusCode, frozenset[str]] = {
             "GRANT_FIELDS",
             "GRANT_NOT_APPROVED",
             "GRANT_REVOKED",
+            "KEY_COMPROMISED",
             "NOT_A_MEMBER",
             "NOT_AN_AUDITOR",
             "NOT_THIS_DEPARTMENT",

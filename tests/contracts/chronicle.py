@@ -33,6 +33,7 @@ from tests.contracts.world import (
     World,
 )
 
+ACCOUNT_KEY = 3
 NONE, REQUESTED, APPROVED, DENIED, REVOKED, CLOSED = range(6)
 STATUS_WAYS = {(ACTIVE, SUSPENDED), (ACTIVE, REMOVED), (SUSPENDED, ACTIVE), (SUSPENDED, REMOVED)}
 GRANT_WAYS = {
@@ -62,7 +63,9 @@ class Standing:
     roles: int
     account: str = ""
     epoch: int = 0
-    compromises: dict[int, int] = field(default_factory=dict)
+    account_epoch: int = 1
+    is_compromised: bool = False  # the account in force
+    compromises: dict[tuple[int, int], int] = field(default_factory=dict)  # by epoch and kind
 
 
 @dataclass
@@ -152,16 +155,17 @@ class Chronicle:
         """The active member whose account in force this is."""
         found = self.owners.get(address, b"")
         standing = self.members.get(found)
-        return found if standing and standing.status == ACTIVE and standing.account == address else None
+        is_in_force = standing is not None and standing.account == address and not standing.is_compromised
+        return found if is_in_force and standing is not None and standing.status == ACTIVE else None
 
     def authorities(self) -> int:
         """Active members with the authority's role."""
         return sum(self.is_authority(found) for found in self.members)
 
     def is_authority(self, member: bytes) -> bool:
-        """Whether a member is active and in that role."""
+        """Whether a member is active and in that role, with an account that nobody has declared compromised."""
         standing = self.members[member]
-        return standing.status == ACTIVE and bool(standing.roles & AUTHORITY)
+        return standing.status == ACTIVE and bool(standing.roles & AUTHORITY) and not standing.is_compromised
 
     def tell(self, caller: Member, events: Sequence[Said], now: Now) -> None:
         """Go on: a caller's transaction was accepted and left these events. `now`: the time of its block."""
@@ -180,7 +184,7 @@ class Chronicle:
             assert proposal.executed == proposal.enough
             assert effects == (EFFECTS[proposal.kind] if proposal.executed else set())
         else:
-            assert len(events) == 1 or names == {"Anchored"}
+            assert len(events) == 1 or names in ({"Anchored"}, {"CompromiseDeclared"})
             assert not effects & {"MemberAdmitted", "StatusChanged", "RolesChanged", "ThresholdChanged"}
         assert 1 <= self.threshold <= self.authorities()
 
@@ -333,6 +337,9 @@ class Chronicle:
         assert epoch == standing.epoch + 1
         may_stay = account == standing.account and self._carried != RECOVERY
         assert may_stay or account not in self.owners, "an account in second hand"
+        if account != standing.account:
+            self.met["recovered from a compromise"] += standing.is_compromised
+            standing.account_epoch, standing.is_compromised = epoch, False
         standing.epoch, standing.account = epoch, account
         self.owners[account] = member
 
@@ -349,13 +356,17 @@ class Chronicle:
     def _threshold_changed(self, _actor: bytes, _: Now, threshold: int) -> None:
         self.threshold = threshold
 
-    def _compromise_declared(self, actor: bytes, now: Now, member: bytes, epoch: int, since: int) -> None:
+    def _compromise_declared(self, actor: bytes, now: Now, member: bytes, epoch: int, kind: int, since: int) -> None:
         standing = self.members[member]
         assert member == actor
         assert 1 <= epoch <= standing.epoch
         assert 0 < since <= now()
-        assert since < standing.compromises.get(epoch, since + 1)
-        standing.compromises[epoch] = since
+        assert kind in {1, 2, 3, 4}
+        assert since < standing.compromises.get((epoch, kind), since + 1)
+        standing.compromises[epoch, kind] = since
+        if kind == ACCOUNT_KEY and epoch >= standing.account_epoch:
+            standing.is_compromised = True
+            self.met["lost its account to a declaration"] += 1
 
 
 def _of(rows: Mapping[bytes, Row], touched: Sequence[object] | None) -> list[tuple[bytes, Row]]:

@@ -111,10 +111,13 @@ class Scenario:
 
     def _members(self) -> None:
         third, newcomer = self._third, fixed_member(4)
-        self._call("Members.rotateKeys", "the same account", third, real_keys(third))
+        self._call("Members.rotateKeys", "the same account", third, real_keys(third), 1)
         rotated = fixed_member(3, account=1)
-        self._call("Members.rotateKeys", "another account", third, real_keys(rotated))
-        self._call("Members.declareCompromise", "", rotated, 1, 1)
+        self._call("Members.rotateKeys", "another account", third, real_keys(rotated), 2)
+        self._call("Members.declareCompromise", "the first of an epoch", rotated, 1, 1, 2)
+        self._call("Members.declareCompromise", "of another kind", rotated, 1, 2, 2)
+        self._call("Members.declareCompromise", "a former account", rotated, 1, 3, 2)
+        self._call("Members.declareCompromises", "of two epochs", rotated, [1, 2], 4, 2)
         admission = (newcomer.id, newcomer.name, newcomer.roles, real_keys(newcomer))
         self._decide(1, "Admission", admission)
         self._decide(2, "Status", rotated.id, SUSPENDED)

@@ -79,7 +79,7 @@ def test_a_log_without_an_id_is_refused(world: World, third: Member) -> None:
 def test_a_log_survives_the_rotation_of_its_members_account(world: World, third: Member) -> None:
     world.send("Anchors.anchor", third, LOG, 5, ROOT, NOTE)
     rotated = third.with_account()
-    world.send("Members.rotateKeys", third, rotated.keys)
+    world.send("Members.rotateKeys", third, rotated.keys, 1)
     world.refuses("Anchors.anchor", third, LOG, 6, ROOT, NOTE, error=not_a_member(third))
     world.send("Anchors.anchor", rotated, LOG, 6, ROOT, NOTE)
     assert world.view("Anchors.headOf", third.id, LOG) == (ROOT, NOTE, 6)

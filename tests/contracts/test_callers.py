@@ -31,6 +31,7 @@ LOG, OTHER_LOG = b"\1" * 32, b"\2" * 32
 DATASET, FRESH_DATASET, THEIRS = dataset_id(2, 1), dataset_id(2, 2), dataset_id(3, 1)  # of `second`, and of `third`
 ASKED, WANTED, UNWANTED, RUNNING, FRESH_GRANT = (bytes([number]) * 32 for number in range(5, 10))
 DIGEST = b"\x0a" * 32
+ACCOUNT_KEY = 3
 FAR = 2**63  # an expiry that no test reaches, Unix seconds
 Write = tuple[str, tuple[object, ...]]
 
@@ -82,8 +83,9 @@ def writes(owner: Member, third: Member, proposal: int) -> list[Write]:
         ("Members.proposeRoles", (third.id, DEPARTMENT)),
         ("Members.proposeThreshold", (3,)),
         ("Members.proposeRecovery", (third.id, third.with_account().keys)),
-        ("Members.declareCompromise", (1, 1)),
-        ("Members.rotateKeys", (owner.with_account().keys,)),
+        ("Members.declareCompromise", (1, 1, 1)),
+        ("Members.declareCompromises", ([1], 2, 1)),
+        ("Members.rotateKeys", (owner.with_account().keys, 1)),
     ]
 
 
@@ -102,14 +104,25 @@ def removed(world: World, owner: Member, others: list[Member]) -> Member:
 
 
 def superseded(world: World, owner: Member, others: list[Member]) -> Member:
-    world.send("Members.rotateKeys", owner, owner.with_account().keys)
+    world.send("Members.rotateKeys", owner, owner.with_account().keys, 1)
     return owner
 
 
 def superseded_and_back(world: World, owner: Member, others: list[Member]) -> Member:
-    world.send("Members.rotateKeys", owner, owner.with_account().keys)
+    world.send("Members.rotateKeys", owner, owner.with_account().keys, 1)
     for status in (SUSPENDED, ACTIVE):
         world.resolve("Members.proposeStatus", others, owner.id, status)
+    return owner
+
+
+def compromised(world: World, owner: Member, others: list[Member]) -> Member:
+    world.send("Members.declareCompromise", owner, 1, ACCOUNT_KEY, 1)
+    return owner
+
+
+def compromised_earlier(world: World, owner: Member, others: list[Member]) -> Member:
+    world.send("Members.rotateKeys", owner, with_field(owner.keys, "endpoint", "elsewhere.example:7000"), 1)
+    world.send("Members.declareCompromise", owner, 1, ACCOUNT_KEY, 1)
     return owner
 
 
@@ -119,6 +132,8 @@ LOSSES: Mapping[str, Callable[[World, Member, list[Member]], Member]] = {
     "is removed": removed,
     "uses an account that it has replaced": superseded,
     "uses a replaced account after a reinstatement": superseded_and_back,
+    "uses an account that it declared compromised": compromised,
+    "uses an account declared compromised of an epoch before": compromised_earlier,
 }
 
 
@@ -171,7 +186,7 @@ def test_a_contract_that_the_owner_calls_does_not_act_for_it(
 
 def test_a_contract_acts_for_the_member_whose_account_it_is(estate: World, owner: Member, third: Member) -> None:
     relay = estate.place_relay(third)
-    estate.send("Members.rotateKeys", owner, with_field(owner.keys, "account", relay))
+    estate.send("Members.rotateKeys", owner, with_field(owner.keys, "account", relay), 1)
     call, arguments = writes(owner, third, 1)[0]
     assert estate.send(call, third, *arguments, relay=relay) == [("Anchored", LOG, owner.id, *arguments[1:])]
 
@@ -212,9 +227,10 @@ def attacks(owner: Member, caller: Member, proposal: int) -> Mapping[str, tuple[
         "Members.proposeThreshold": ((1,), nothing),
         "Members.proposeRecovery": ((owner.id, caller.with_account().keys), nothing),
         "Members.approve": ((proposal,), nothing),
-        # Both are about the caller's own keys; the owner's account is taken, and the owner alone has a second epoch.
-        "Members.rotateKeys": ((ours,), ("AccountTaken", owner.address)),
-        "Members.declareCompromise": ((2, 1), ("CompromiseInvalid", 2, 1)),
+        # These are about the caller's own keys; the owner's account is taken, and the owner alone has a second epoch.
+        "Members.rotateKeys": ((ours, 1), ("AccountTaken", owner.address)),
+        "Members.declareCompromise": ((2, 1, 1), ("CompromiseInvalid", 2, 1, 1)),
+        "Members.declareCompromises": (([2], 1, 1), ("CompromiseInvalid", 2, 1, 1)),
     }
 
 
@@ -239,7 +255,7 @@ HOSTILE = ("an outsider", "a department", "the side of its grants", "an auditor"
 def test_a_hostile_account_does_nothing_in_the_name_of_another(
     estate: World, owner: Member, first: Member, further: Member, third: Member, auditor: Member, who: str
 ) -> None:
-    estate.send("Members.rotateKeys", owner, with_field(owner.keys, "endpoint", "elsewhere.example:7000"))
+    estate.send("Members.rotateKeys", owner, with_field(owner.keys, "endpoint", "elsewhere.example:7000"), 1)
     department = member(6)
     estate.resolve("Members.proposeAdmission", (first, further), department.admission)
     proposal = estate.resolve("Members.proposeStatus", [first], owner.id, SUSPENDED)

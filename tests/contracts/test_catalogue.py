@@ -179,7 +179,7 @@ def test_a_suspended_providers_dataset_stands_still(
 
 def test_a_dataset_survives_the_rotation_of_its_providers_account(registered: World, third: Member) -> None:
     rotated = third.with_account()
-    registered.send("Members.rotateKeys", third, rotated.keys)
+    registered.send("Members.rotateKeys", third, rotated.keys, 1)
     registered.refuses("Catalogue.setHead", third, DATASET, 1, ROOT, NOTE, error=not_a_member(third))
     registered.send("Catalogue.setHead", rotated, DATASET, 1, ROOT, NOTE)
     assert registered.view("Catalogue.datasetOf", DATASET)[:4] == (third.id, METADATA, ROOT, 1)

@@ -383,8 +383,8 @@ def test_a_grant_survives_the_rotation_of_both_sides_accounts(
 ) -> None:
     bring(offering, "requested", provider, requester)
     new_provider, new_requester = provider.with_account(), requester.with_account()
-    offering.send("Members.rotateKeys", provider, new_provider.keys)
-    offering.send("Members.rotateKeys", requester, new_requester.keys)
+    offering.send("Members.rotateKeys", provider, new_provider.keys, 1)
+    offering.send("Members.rotateKeys", requester, new_requester.keys, 1)
     offering.refuses("Grants.approve", provider, GRANT, TERMS, FAR, QUOTA, error=not_a_member(provider))
     offering.refuses("Grants.close", requester, GRANT, error=not_a_member(requester))
     offering.send("Grants.approve", new_provider, GRANT, TERMS, FAR, QUOTA)

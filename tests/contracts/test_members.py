@@ -148,7 +148,7 @@ def test_keys_without_their_form_are_refused(
     admission = with_keys(newcomer.admission, with_field(newcomer.keys, *INVALID_KEYS[reason]))
     world.refuses("Members.proposeAdmission", first, admission, error=("KeysInvalid",))
     rotated = with_field(third.keys, *INVALID_KEYS[reason])
-    world.refuses("Members.rotateKeys", third, rotated, error=("KeysInvalid",))
+    world.refuses("Members.rotateKeys", third, rotated, 1, error=("KeysInvalid",))
     assert world.view("Members.epochOf", third.id) == 1
 
 
@@ -158,7 +158,7 @@ def test_the_largest_keys_are_taken(world: World, first: Member, third: Member, 
     world.send("Members.proposeAdmission", first, with_keys(newcomer.admission, keys))
     assert world.view("Members.keyDigestOf", newcomer.id, 1) == keccak(encode([KEY_SET], [keys]))
     keys = with_field(third.keys, *LARGEST_KEYS[reason])
-    world.accepts("Members.rotateKeys", third, keys, events=[("KeysSet", third.id, 2, keys)])
+    world.accepts("Members.rotateKeys", third, keys, 1, events=[("KeysSet", third.id, 2, keys)])
 
 
 def test_an_id_is_admitted_once_even_after_removal(world: World, first: Member, third: Member) -> None:
@@ -173,7 +173,7 @@ def test_an_account_that_ever_belonged_to_a_member_is_never_another_members(
     world: World, first: Member, third: Member, auditor: Member, newcomer: Member
 ) -> None:
     old = third
-    world.send("Members.rotateKeys", third, third.with_account().keys)
+    world.send("Members.rotateKeys", third, third.with_account().keys, 1)
     world.send("Members.proposeStatus", first, auditor.id, REMOVED)
     for owner in (first, old, auditor):
         taken = ("AccountTaken", owner.address)
@@ -183,7 +183,7 @@ def test_an_account_that_ever_belonged_to_a_member_is_never_another_members(
 
 def test_a_rotation_puts_new_keys_in_force_and_keeps_the_old_digest(world: World, third: Member) -> None:
     rotated = third.with_account()
-    world.accepts("Members.rotateKeys", third, rotated.keys, events=[("KeysSet", third.id, 2, rotated.keys)])
+    world.accepts("Members.rotateKeys", third, rotated.keys, 1, events=[("KeysSet", third.id, 2, rotated.keys)])
     assert world.view("Members.epochOf", third.id) == 2
     assert world.view("Members.keyDigestOf", third.id, 1) == keccak(encode([KEY_SET], [third.keys]))
     assert world.view("Members.keyDigestOf", third.id, 2) == keccak(encode([KEY_SET], [rotated.keys]))
@@ -195,7 +195,7 @@ def test_a_rotation_puts_new_keys_in_force_and_keeps_the_old_digest(world: World
 
 def test_a_rotation_may_keep_the_account(world: World, third: Member) -> None:
     keys = with_field(third.keys, "endpoint", "elsewhere.example:7000")
-    world.accepts("Members.rotateKeys", third, keys, events=[("KeysSet", third.id, 2, keys)])
+    world.accepts("Members.rotateKeys", third, keys, 1, events=[("KeysSet", third.id, 2, keys)])
     assert world.view("Members.memberOf", third.account.address) == third.id
 
 
@@ -203,16 +203,16 @@ def test_a_rotation_takes_neither_anothers_account_nor_an_own_old_one(
     world: World, first: Member, third: Member
 ) -> None:
     stolen = with_field(third.keys, "account", first.account.address)
-    world.refuses("Members.rotateKeys", third, stolen, error=("AccountTaken", first.address))
+    world.refuses("Members.rotateKeys", third, stolen, 1, error=("AccountTaken", first.address))
     rotated = third.with_account()
-    world.send("Members.rotateKeys", third, rotated.keys)
-    world.refuses("Members.rotateKeys", rotated, third.keys, error=("AccountTaken", third.address))
+    world.send("Members.rotateKeys", third, rotated.keys, 1)
+    world.refuses("Members.rotateKeys", rotated, third.keys, 2, error=("AccountTaken", third.address))
     assert world.view("Members.memberOf", first.account.address) == first.id
 
 
 def test_a_rotation_with_the_old_account_is_refused(world: World, third: Member) -> None:
-    world.send("Members.rotateKeys", third, third.with_account().keys)
-    world.refuses("Members.rotateKeys", third, third.with_account().keys, error=not_a_member(third))
+    world.send("Members.rotateKeys", third, third.with_account().keys, 1)
+    world.refuses("Members.rotateKeys", third, third.with_account().keys, 1, error=not_a_member(third))
 
 
 @pytest.mark.parametrize("origin", [ACTIVE, SUSPENDED, REMOVED])
@@ -323,34 +323,14 @@ def test_changes_of_somebody_who_was_never_admitted_are_refused(world: World, fi
     world.refuses("Members.proposeRoles", first, NOBODY, DEPARTMENT, error=unknown)
 
 
-def test_a_compromise_is_declared_up_to_now_and_only_moves_back(world: World, third: Member) -> None:
-    now = world.now() + 60
-    world.next_block_at(now)
-    world.refuses("Members.declareCompromise", third, 1, now + 1, error=("CompromiseInvalid", 1, now + 1))
-    now += 60
-    world.next_block_at(now)
-    world.accepts("Members.declareCompromise", third, 1, now, events=[("CompromiseDeclared", third.id, 1, now)])
-    for since in (now, now + 1, 0):
-        world.refuses("Members.declareCompromise", third, 1, since, error=("CompromiseInvalid", 1, since))
-    for since in (now - 1, 1):
-        world.accepts("Members.declareCompromise", third, 1, since, events=[("CompromiseDeclared", third.id, 1, since)])
-    world.refuses("Members.declareCompromise", third, 1, 1, error=("CompromiseInvalid", 1, 1))
-
-
-def test_a_compromise_is_of_an_epoch_that_exists_and_each_has_its_own(world: World, third: Member) -> None:
-    since = world.now()
+def test_of_two_rotations_from_one_epoch_the_second_is_told_that_it_is_late(world: World, third: Member) -> None:
+    one, other = (with_field(third.keys, "endpoint", f"{name}.example:7000") for name in ("one", "other"))
     for epoch in (0, 2, 2**32 - 1):
-        world.refuses("Members.declareCompromise", third, epoch, since, error=("CompromiseInvalid", epoch, since))
-    rotated = third.with_account()
-    world.send("Members.rotateKeys", third, rotated.keys)
-    world.send("Members.declareCompromise", rotated, 1, since - 100)
-    world.accepts("Members.declareCompromise", rotated, 2, since, events=[("CompromiseDeclared", third.id, 2, since)])
-    world.refuses("Members.declareCompromise", rotated, 3, since, error=("CompromiseInvalid", 3, since))
-
-
-def test_a_member_declares_a_compromise_of_nobodys_keys_but_its_own(world: World, first: Member, third: Member) -> None:
-    world.send("Members.rotateKeys", third, third.keys)
-    since = world.now()
-    # Epoch 2 exists for the third member alone, and the call names no member.
-    world.refuses("Members.declareCompromise", first, 2, since, error=("CompromiseInvalid", 2, since))
-    world.accepts("Members.declareCompromise", third, 2, since, events=[("CompromiseDeclared", third.id, 2, since)])
+        passed = ("EpochPassed", third.id, epoch, 1)
+        world.refuses("Members.rotateKeys", third, one, epoch, error=passed)
+    world.send("Members.rotateKeys", third, one, 1)
+    world.refuses("Members.rotateKeys", third, other, 1, error=("EpochPassed", third.id, 1, 2))
+    world.refuses("Members.rotateKeys", third, one, 1, error=("EpochPassed", third.id, 1, 2))
+    assert world.view("Members.epochOf", third.id) == 2
+    assert world.view("Members.keyDigestOf", third.id, 2) == keccak(encode([KEY_SET], [one]))
+    world.accepts("Members.rotateKeys", third, other, 2, events=[("KeysSet", third.id, 3, other)])

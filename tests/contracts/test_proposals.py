@@ -89,7 +89,7 @@ def test_an_authority_approves_a_proposal_once(world: World, first: Member, seco
 def test_an_authority_with_a_fresh_account_does_not_approve_again(world: World, first: Member, third: Member) -> None:
     number = suspension(world, first, third)
     rotated = first.with_account()
-    world.send("Members.rotateKeys", first, rotated.keys)
+    world.send("Members.rotateKeys", first, rotated.keys, 1)
     world.refuses("Members.approve", rotated, number, error=("AlreadyApproved", number, first.id))
     assert status(world, third) == ACTIVE
 
@@ -239,7 +239,7 @@ def test_an_admission_is_judged_when_it_is_carried(
     world: World, first: Member, second: Member, third: Member, newcomer: Member
 ) -> None:
     number = world.resolve("Members.proposeAdmission", [first], newcomer.admission)
-    world.send("Members.rotateKeys", third, newcomer.keys)  # which names the same account
+    world.send("Members.rotateKeys", third, newcomer.keys, 1)  # which names the same account
     world.refuses("Members.approve", second, number, error=("AccountTaken", newcomer.address))
     assert status(world, newcomer) == 0
 

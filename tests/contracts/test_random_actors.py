@@ -144,7 +144,7 @@ class Estate(Walk):
         """Give a founder another account, which may be somebody's."""
         founder = self.callers[move.which % 5]
         keys = with_field(founder.keys, "account", among(self.callers, move.what).account.address)
-        self.step("Members.rotateKeys", None, founder.id, keys)
+        self.step("Members.rotateKeys", None, founder.id, keys, self.chronicle.members[founder.id].epoch)
 
     def provider_of(self, dataset: bytes) -> bytes | None:
         """Who provides a dataset, if it is registered."""
@@ -187,8 +187,11 @@ class Council(Walk):
         self.step("Members.proposeAdmission", move.who, self.authority(move.which), whom.admission)
 
     def propose_recovery(self, move: Move) -> None:
-        """Propose other keys for somebody, with an account that may be taken."""
-        whom = self.callers[move.what % 7]
+        """Propose other keys for somebody, with an account that may be taken: whoever may, for one whose account is compromised."""
+        hurt = [
+            one for one in self.callers[:7] if (found := self.chronicle.members.get(one.id)) and found.is_compromised
+        ]
+        whom = among(hurt if hurt and move.who is None else self.callers[:7], move.what)
         keys = with_field(whom.keys, "account", among(self.callers[7:], move.how).account.address)
         self.step("Members.proposeRecovery", move.who, self.authority(move.which), whom.id, keys)
 
@@ -204,13 +207,36 @@ class Council(Walk):
         """Give somebody another account, which may be taken."""
         whom = self.callers[move.what % 7]
         keys = with_field(whom.keys, "account", among(self.callers, move.which).account.address)
-        self.step("Members.rotateKeys", move.who, whom.id, keys)
+        before = self.epoch_of(whom.id)
+        given = max(0, before + among((0, 0, 0, 1, 0, -1), move.how))
+        self.step("Members.rotateKeys", move.who, whom.id, keys, given)
+        if move.who is None and given != before:
+            assert self.epoch_of(whom.id) == before, "a rotation that went out from another epoch"
 
     def declare_compromise(self, move: Move) -> None:
         """Declare keys of an epoch compromised, which may not exist, since a time that may lie ahead."""
         since = self.world.now() - among(DAYS, move.how) * DAY
         whom = self.callers[move.what % 5].id
-        self.step("Members.declareCompromise", move.who, whom, among((1, 1, 2, 0), move.which), since)
+        kind = among((1, 2, 3, 4, 3, 0, 5), move.how + move.what)
+        self.step("Members.declareCompromise", move.who, whom, among((1, 1, 2, 0), move.which), kind, since)
+
+    def declare_compromises(self, move: Move) -> None:
+        """Declare a key compromised in every epoch so far, or in none, or in one that does not exist."""
+        whom = self.callers[move.what % 5].id
+        epochs = list(range(1, self.epoch_of(whom) + among((1, 1, 1, 2), move.which))) if move.how % 5 else []
+        self.step(
+            "Members.declareCompromises",
+            move.who,
+            whom,
+            epochs,
+            among((4, 1, 2, 3), move.which),
+            self.world.now() - DAY,
+        )
+
+    def epoch_of(self, member: bytes) -> int:
+        """The epoch in force of somebody's keys; 0 before the admission."""
+        standing = self.chronicle.members.get(member)
+        return standing.epoch if standing else 0
 
 
 @pytest.fixture(scope="module")
@@ -271,9 +297,12 @@ def test_a_council_that_votes_on_itself_keeps_its_promises(
         "propose_recovery",
         "rotate",
         "declare_compromise",
+        "declare_compromises",
     ]
     met = walk(Council, [*kinds, *["approve"] * 6], world, walks=8, moves=60, founders=founders, others=others)
     wanted = events_of("Members") | {f"status: {origin} to {goal}" for origin, goal in STATUS_WAYS}
     wanted |= {"refused while suspended", "refused: NotAnAuthority", "refused: ThresholdInvalid", "approval lapsed"}
     wanted |= {f"recovered: {status}" for status in (ACTIVE, SUSPENDED)} | {"refused: AccountTaken"}
+    wanted |= {"refused: EpochPassed", "refused: CompromiseInvalid"}
+    wanted |= {"lost its account to a declaration", "recovered from a compromise"}
     assert {what for what in wanted if not met[what]} == set()

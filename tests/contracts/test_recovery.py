@@ -75,10 +75,10 @@ def test_what_the_member_has_is_the_new_accounts_and_not_the_lost_ones(
     refused = not_a_member(lost)
     world.refuses("Anchors.anchor", lost, LOG, 6, DIGEST, DIGEST, error=refused)
     world.refuses("Catalogue.withdraw", lost, DATASET, error=refused)
-    world.refuses("Members.rotateKeys", lost, lost.with_account().keys, error=refused)
+    world.refuses("Members.rotateKeys", lost, lost.with_account().keys, 1, error=refused)
     world.send("Anchors.anchor", regained, LOG, 6, DIGEST, DIGEST)
     world.send("Catalogue.withdraw", regained, DATASET)
-    world.send("Members.declareCompromise", regained, 1, 1)
+    world.send("Members.declareCompromise", regained, 1, 1, 1)
 
 
 def test_who_holds_a_stolen_account_cannot_keep_it_from_being_recovered(
@@ -87,7 +87,7 @@ def test_who_holds_a_stolen_account_cannot_keep_it_from_being_recovered(
     """The thief rotates once more while the proposal waits; the recovery still ends what the thief put in force."""
     number = world.resolve("Members.proposeRecovery", [first], lost.id, regained.keys)
     stolen = lost.with_account()
-    world.send("Members.rotateKeys", lost, stolen.keys)
+    world.send("Members.rotateKeys", lost, stolen.keys, 1)
     world.send("Members.approve", second, number)
     world.view_refuses("Members.memberOf", stolen.account.address, error=not_a_member(stolen))
     assert world.view("Members.memberOf", regained.account.address) == lost.id
@@ -140,7 +140,7 @@ def test_the_account_must_be_new_to_everybody(
 ) -> None:
     """Neither anybody's, nor one that the member had, nor the one in force: a council does not turn keys in passing."""
     rotated = third.with_account()
-    world.send("Members.rotateKeys", third, rotated.keys)
+    world.send("Members.rotateKeys", third, rotated.keys, 1)
     for taken in (first, auditor, third, rotated):
         keys = with_field(third.keys, "account", taken.account.address)
         number = world.resolve("Members.proposeRecovery", [first], third.id, keys)

@@ -248,7 +248,7 @@ settings = load(Path(sys.argv[1]))
 with governing(settings, passphrase(), lambda: time.time_ns() // 1_000_000) as chain:
     chain.view.refresh()
     keys = chain.view.member(settings.member_id).keys
-    chain.governance.rotate_keys(KeySet(keys.signing_key.to_bytes(), keys.encryption_key.to_bytes(), keys.account, keys.certificate, sys.argv[2]))
+    chain.governance.rotate_keys(KeySet(keys.signing_key.to_bytes(), keys.encryption_key.to_bytes(), keys.account, keys.certificate, sys.argv[2]), keys.epoch)
 """
     subprocess.run(
         [sys.executable, "-c", script, str(consortium.config(member)), f"127.0.0.1:{port}"],

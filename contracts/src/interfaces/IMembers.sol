@@ -6,6 +6,8 @@ pragma solidity ^0.8.20;
 /// Of the three roles the authority's alone has an effect in the contracts. The auditor's is for the nodes, which show
 /// an auditor every log; the department's states what a member is, and lets it do nothing that others cannot: every
 /// active member may register datasets, request grants and anchor logs, whatever its roles.
+/// Of the keys of an epoch each may be declared compromised by itself: kind 1 is the signing key, 2 the encryption key,
+/// 3 the account, 4 the certificate.
 /// Ids are the 18 ASCII characters of the unified social credit code, left-aligned and zero-padded.
 interface IMembers {
     /// @notice Where a member stands. None: never admitted.
@@ -42,7 +44,7 @@ interface IMembers {
         KeySet keys;
     }
 
-    /// @notice The account is no active member's account in force.
+    /// @notice The account is no active member's account in force, or was declared compromised.
     error NotAMember(address account);
     /// @notice The account is an active member's, but not an authority's.
     error NotAnAuthority(address account);
@@ -69,8 +71,11 @@ interface IMembers {
     error ProposalExecuted(uint256 proposal);
     /// @notice This authority approved the proposal before.
     error AlreadyApproved(uint256 proposal, bytes32 authority);
-    /// @notice The epoch does not exist, or the time is zero, in the future, or not before what was declared already.
-    error CompromiseInvalid(uint32 epoch, uint64 since);
+    /// @notice The epoch that a rotation goes out from is not the one in force: another rotation was first.
+    error EpochPassed(bytes32 member, uint32 given, uint32 current);
+    /// @notice The epoch or the kind of key does not exist, or the time is zero, in the future, or not before what was
+    /// declared already. Epoch 0: no epoch was named.
+    error CompromiseInvalid(uint32 epoch, uint8 kind, uint64 since);
 
     /// @notice A member was admitted; its first keys follow in `KeysSet`.
     event MemberAdmitted(bytes32 indexed member, string name, uint8 roles);
@@ -82,8 +87,8 @@ interface IMembers {
     event RolesChanged(bytes32 indexed member, uint8 roles);
     /// @notice The number of approvals that a proposal needs changed.
     event ThresholdChanged(uint16 threshold);
-    /// @notice A member declared that the keys of an epoch may be in others' hands since a time (Unix seconds).
-    event CompromiseDeclared(bytes32 indexed member, uint32 epoch, uint64 since);
+    /// @notice A member declared that its key of one kind of an epoch may be in others' hands since a time (Unix seconds).
+    event CompromiseDeclared(bytes32 indexed member, uint32 epoch, uint8 kind, uint64 since);
     /// @notice An authority proposed a change. `content` is the ABI encoding of what the kind needs.
     event Proposed(uint256 indexed proposal, bytes32 indexed authority, Kind kind, bytes content);
     /// @notice An authority approved a proposal.
@@ -109,17 +114,26 @@ interface IMembers {
     function proposeRecovery(bytes32 member, KeySet calldata keys) external returns (uint256 proposal);
 
     /// @notice Approve a proposal; at the threshold it is carried out, and reverts with the error of what it would do.
-    /// Authorities only, once each. An approval counts while its authority is active and in that role.
+    /// Authorities only, once each. An approval counts while its authority is active, in that role, and its account not compromised.
     function approve(uint256 proposal) external;
 
-    /// @notice Put new keys in force for the caller's member, as a new epoch.
-    function rotateKeys(KeySet calldata keys) external;
+    /// @notice Put new keys in force for the caller's member, as a new epoch. `epoch` is the one in force that the caller
+    /// goes out from, so that of two rotations that were begun from it only the first is carried out.
+    function rotateKeys(KeySet calldata keys, uint32 epoch) external;
 
-    /// @notice Declare that the caller's keys of an epoch may be in others' hands since a time (Unix seconds). A later
-    /// declaration can only name an earlier time.
-    function declareCompromise(uint32 epoch, uint64 since) external;
+    /// @notice Declare that the caller's key of one kind of an epoch may be in others' hands since a time (Unix seconds). A
+    /// later declaration can only name an earlier time. An account in force that is declared compromised acts for nobody
+    /// from now on, not even to take that back: the member has no account until authorities propose a recovery for it. So
+    /// who still has the account, and can make another, rotates first and declares afterwards. While its account is
+    /// compromised an authority counts as one that is not active, and an authority that the threshold needs is refused
+    /// with ThresholdInvalid: nobody who stole an account can keep the others from recovering it.
+    function declareCompromise(uint32 epoch, uint8 kind, uint64 since) external;
 
-    /// @notice The active member whose account in force this is. Reverts with NotAMember.
+    /// @notice Declare the same of several epochs, as a key needs that stood unchanged in all of them: all or none.
+    function declareCompromises(uint32[] calldata epochs, uint8 kind, uint64 since) external;
+
+    /// @notice The active member whose account in force this is, unless that was declared compromised. Reverts with
+    /// NotAMember.
     function memberOf(address account) external view returns (bytes32 member);
 
     /// @notice Where a member stands.
@@ -137,6 +151,6 @@ interface IMembers {
     /// @notice Approvals that a proposal needs.
     function threshold() external view returns (uint16 count);
 
-    /// @notice Active members with the authority's role.
+    /// @notice Active members with the authority's role whose account is not declared compromised.
     function authorities() external view returns (uint16 count);
 }

@@ -120,7 +120,7 @@ def test_members_are_found_by_the_certificate_in_force(
     )
     assert member.keys.signing_key == second.signing_key.public_key
     # The second member names the first one's certificate: the first keeps it.
-    second_chain.governance.rotate_keys(replace(second, certificate=first.certificate).keys)
+    second_chain.governance.rotate_keys(replace(second, certificate=first.certificate).keys, 1)
     chain.view.refresh()
     kept = chain.view.member_by_certificate(first.certificate)
     assert kept is not None
@@ -131,7 +131,7 @@ def test_members_are_found_by_the_certificate_in_force(
 def test_nonsense_of_one_member_stops_nobody(chain: Chain, consortium: Consortium, second_chain: Chain) -> None:
     second = consortium.members[1]
     bad = replace(second.keys, signing_key=b"\4" + b"\xff" * 64, endpoint="??")  # no point of the curve
-    data = load_interfaces()["Members"].call("rotateKeys", bad.words())
+    data = load_interfaces()["Members"].call("rotateKeys", bad.words(), 1)
     place = data.rindex(b"??")
     data = data[:place] + b"\xff\xfe" + data[place + 2 :]  # no UTF-8
     second_chain.sender.send("nonsense", Call(consortium.deployment.address("Members"), data, "nonsense"))

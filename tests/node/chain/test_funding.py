@@ -106,7 +106,7 @@ def test_where_transactions_cost_nothing_there_is_nothing_to_fund(anvil: Anvil, 
     with pytest.raises(ConfigurationInvalid, match="cost nothing"):
         list(fund(network_of(anvil), tmp_path / "j", new_account(os.urandom), [CHECKSUMMED], COIN, clock=clock_ms))
     with closing(Endpoints(network_of(anvil))) as endpoints:
-        purse = Purse(network_of(anvil), endpoints, CHECKSUMMED)
+        purse = Purse(network_of(anvil), endpoints, lambda: CHECKSUMMED)
         purse.look()
         assert purse.payable_transactions == math.inf
 

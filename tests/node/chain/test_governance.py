@@ -10,11 +10,12 @@ import pytest
 
 from crypto.sm2 import SM2PrivateKey
 from node.chain.account import new_account
+from node.chain.adapter import Chain
 from node.chain.proposals import ProposalKind
 from node.errors import TransactionRefused
-from node.model.chain import MemberStatus, Role
+from node.model.chain import KeyKind, Member, MemberStatus, Role
 from tests.support.anvil import Anvil
-from tests.support.consortium import found, make_member
+from tests.support.consortium import MemberKit, found, make_member
 
 DIGEST = b"\7" * 32
 
@@ -82,7 +83,8 @@ def test_rotated_keys_begin_an_epoch_and_the_old_account_is_refused(anvil: Anvil
     rotated = replace(
         kit, signing_key=SM2PrivateKey.generate(os.urandom), account=new_account(os.urandom), certificate=b"renewed"
     )
-    mined = old.governance.rotate_keys(rotated.keys)
+    mined = old.governance.rotate_keys(rotated.keys, 1)
+    assert old.governance.rotate_keys(rotated.keys, 1) == mined  # the same call, the same transaction
     member = old.view.member_by_certificate(b"renewed")
     assert member is not None
     assert [epoch.epoch for epoch in member.epochs] == [1, 2]
@@ -93,11 +95,118 @@ def test_rotated_keys_begin_an_epoch_and_the_old_account_is_refused(anvil: Anvil
         old.writer.anchor(os.urandom(32), 1, DIGEST, DIGEST)
     old.close()
     new = consortium.open(rotated, tmp_path / "old")
-    new.governance.declare_compromise(1, mined.block.time - 100)
+    new.governance.declare_compromise(KeyKind.SIGNING, [1], mined.block.time - 100)
     member = new.view.member(kit.member_id)
     assert member is not None
     assert [epoch.compromised_since for epoch in member.epochs] == [mined.block.time - 100, None]
     new.close()
+
+
+def test_of_two_rotations_that_were_begun_at_once_one_is_told_that_it_is_late(anvil: Anvil, tmp_path: Path) -> None:
+    """Two machines with one account, each with a journal of its own."""
+    consortium = found(anvil, tmp_path / "deployment")
+    kit = consortium.members[1]
+    here, there = (consortium.open(kit, tmp_path / name) for name in ("here", "there"))
+    one, other = (replace(kit, certificate=name) for name in (b"one", b"other"))
+    assert there.governance.rehearse_rotation(other.keys, 1) > 0
+    here.governance.rotate_keys(one.keys, 1)
+    for late in (there.governance.rehearse_rotation, there.governance.rotate_keys):
+        with pytest.raises(TransactionRefused, match=rf"EpochPassed\(member={kit.member_id}, given=1, current=2\)"):
+            late(other.keys, 1)
+    assert there.journal.pending() == 0
+    there.view.refresh()
+    member = there.view.member(kit.member_id)
+    assert member is not None
+    assert (member.keys.epoch, member.keys.certificate) == (2, b"one")
+    there.governance.rotate_keys(other.keys, 2)
+    here.governance.rotate_keys(
+        one.keys, 3
+    )  # the keys before last once more: another rotation, not the first one again
+    member = here.view.member(kit.member_id)
+    assert member is not None
+    assert [epoch.certificate for epoch in member.epochs] == [kit.certificate, b"one", b"other", b"one"]
+    here.close()
+    there.close()
+
+
+def test_a_rehearsal_finds_what_the_transaction_would_and_leaves_nothing(anvil: Anvil, tmp_path: Path) -> None:
+    consortium = found(anvil, tmp_path / "deployment")
+    first, kit = consortium.members
+    chain = consortium.open(kit, tmp_path / "second")
+    rotated = replace(kit, account=new_account(os.urandom))
+    height = anvil.height()
+    taken = replace(kit, account=first.account)
+    drilled = [
+        (lambda: chain.governance.rehearse_rotation(taken.keys, 1), "AccountTaken"),
+        (lambda: chain.governance.rehearse_rotation(replace(kit, endpoint="").keys, 1), "KeysInvalid"),
+        (lambda: chain.governance.rehearse_compromise(KeyKind.SIGNING, [2], 1), "CompromiseInvalid"),
+        (lambda: chain.governance.rehearse_compromise(KeyKind.SIGNING, [], 1), "CompromiseInvalid"),
+        (lambda: chain.governance.rehearse_compromise(KeyKind.SIGNING, [1], 2**40), "CompromiseInvalid"),
+    ]
+    for drill, error in drilled:
+        with pytest.raises(TransactionRefused, match=error):
+            drill()
+    tried = (
+        chain.governance.rehearse_rotation(rotated.keys, 1),
+        chain.governance.rehearse_compromise(KeyKind.ACCOUNT, [1], 1),
+    )
+    assert all(gas > 21_000 for gas in tried)
+    assert (anvil.height(), chain.journal.pending()) == (height, 0)
+    chain.view.refresh()
+    assert chain.view.member(kit.member_id) == _first_epoch_of(chain, kit)
+    chain.close()
+
+
+def test_a_key_that_stood_in_several_epochs_is_declared_in_one_transaction(anvil: Anvil, tmp_path: Path) -> None:
+    consortium = found(anvil, tmp_path / "deployment")
+    kit = consortium.members[1]
+    chain = consortium.open(kit, tmp_path / "second")
+    for epoch in (1, 2):
+        chain.governance.rotate_keys(replace(kit, certificate=f"number {epoch}".encode()).keys, epoch)
+    renewed = replace(kit, encryption_key=SM2PrivateKey.generate(os.urandom), account=new_account(os.urandom))
+    chain.governance.rotate_keys(renewed.keys, 3)
+    member = chain.view.member(kit.member_id)
+    assert member is not None
+    epochs = [epoch.epoch for epoch in member.epochs_of_key(KeyKind.ENCRYPTION, 1)]
+    assert epochs == [1, 2, 3]
+    chain.close()
+    chain = consortium.open(renewed, tmp_path / "second")
+    height = anvil.height()
+    mined = chain.governance.declare_compromise(KeyKind.ENCRYPTION, epochs, 1_000)
+    assert chain.governance.declare_compromise(KeyKind.ENCRYPTION, epochs, 1_000) == mined
+    assert anvil.height() == height + 1
+    member = chain.view.member(kit.member_id)
+    assert member is not None
+    assert [epoch.encryption_compromised_since for epoch in member.epochs] == [1_000, 1_000, 1_000, None]
+    assert {epoch.compromised_since for epoch in member.epochs} == {None}
+    assert (member.compromised_since(KeyKind.ENCRYPTION, 2), member.compromised_since(KeyKind.ENCRYPTION, 4)) == (
+        1_000,
+        None,
+    )
+    # The account in force, by its last act. What the index says of it, everybody sees.
+    chain.governance.declare_compromise(KeyKind.ACCOUNT, [4], 2_000)
+    with pytest.raises(TransactionRefused, match="NotAMember"):
+        chain.writer.anchor(os.urandom(32), 1, DIGEST, DIGEST)
+    other = consortium.open(consortium.members[0], tmp_path / "first")
+    regained = replace(renewed, account=new_account(os.urandom))
+    other.governance.propose_recovery(kit.member_id, regained.keys)
+    chain.close()
+    chain = consortium.open(regained, tmp_path / "second")
+    chain.writer.anchor(os.urandom(32), 1, DIGEST, DIGEST)
+    member = chain.view.member(kit.member_id)
+    assert member is not None
+    assert [epoch.account_compromised_since for epoch in member.epochs] == [None, None, None, 2_000, None]
+    chain.close()
+    other.close()
+
+
+def _first_epoch_of(chain: Chain, kit: MemberKit) -> Member:
+    """The member as it was founded."""
+    member = chain.view.member(kit.member_id)
+    assert member is not None
+    assert len(member.epochs) == 1
+    assert {member.keys.declared(kind) for kind in KeyKind} == {None}
+    return member
 
 
 def test_an_interrupted_deployment_goes_on(anvil: Anvil, tmp_path: Path) -> None:

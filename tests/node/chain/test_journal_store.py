@@ -123,11 +123,26 @@ def test_accounts_count_their_nonces_apart(journal: JournalStore) -> None:
 
 def test_a_renewed_entry_takes_a_later_nonce_and_forgets_what_it_had_signed(journal: JournalStore) -> None:
     entry = begin(journal, "p", 5)
-    renewed = journal.renew(entry, 6, lambda nonce: signed("p", nonce))
+    renewed = journal.renew(entry, 6, lambda nonce: signed("p", nonce), ACCOUNT)
     assert (renewed.nonce, renewed.signed) == (6, (signed("p", 6),))
-    again = journal.renew(renewed, 3, lambda nonce: signed("p", nonce))
+    again = journal.renew(renewed, 3, lambda nonce: signed("p", nonce), ACCOUNT)
     assert again.nonce == 7
     assert [found.nonce for found in journal.unfinished(ACCOUNT)] == [7]
+    # Whoever read it before has not the last word: what was signed since may be on its way.
+    assert journal.renew(renewed, 9, lambda nonce: signed("p", nonce), ACCOUNT) == again
+    assert journal.unfinished() == [again]
+    journal.close()
+
+
+def test_an_entry_that_another_account_signs_anew_takes_a_nonce_of_that_one(journal: JournalStore) -> None:
+    begin(journal, "other", 2, OTHER)
+    entry = begin(journal, "p", 57)
+    renewed = journal.renew(entry, 2, lambda nonce: signed("p", nonce), OTHER)
+    assert (renewed.account, renewed.nonce) == (OTHER, 3)
+    assert renewed.hashes == (*entry.hashes, keccak(renewed.signed[0]))
+    assert journal.unfinished(ACCOUNT) == []
+    assert [found.purpose for found in journal.unfinished()] == ["other", "p"]
+    assert begin(journal, "next", 57).nonce == 57  # which nothing holds any more
     journal.close()
 
 

@@ -54,7 +54,7 @@ CASES: dict[str, tuple[tuple[Any, ...], bytes, Row]] = {
     "StatusChanged": ((member_word(FIRST), 2), MEMBER_KEY, replace(MEMBER_ROW, status=2)),
     "RolesChanged": ((member_word(FIRST), 6), MEMBER_KEY, replace(MEMBER_ROW, roles=6)),
     "CompromiseDeclared": (
-        (member_word(FIRST), 2, 1_700_000_000),
+        (member_word(FIRST), 2, 1, 1_700_000_000),
         MEMBER_KEY,
         replace(MEMBER_ROW, epochs=(EPOCH, replace(EPOCH, epoch=2, compromised_since=1_700_000_000))),
     ),
@@ -159,6 +159,29 @@ def test_an_event_about_what_no_earlier_event_made_is_a_mismatch(name: str) -> N
     with pytest.raises(ChainMismatch, match="no earlier event made"):
         apply_event(rows, Event(name, CASES[name][0]), BLOCK, HASH)
     assert rows == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (1, "compromised_since"),
+        (2, "encryption_compromised_since"),
+        (3, "account_compromised_since"),
+        (4, "certificate_compromised_since"),
+    ],
+)
+def test_a_compromise_is_of_one_kind_of_key_of_one_epoch(kind: int, field: str) -> None:
+    rows = HeldRows(EVERYTHING)
+    apply_event(rows, Event("CompromiseDeclared", (member_word(FIRST), 1, kind, 77)), BLOCK, HASH)
+    changed = replace(EPOCH, **{field: 77})  # type: ignore[arg-type]  # a field, by name
+    assert rows[MEMBER_KEY] == replace(MEMBER_ROW, epochs=(changed, MEMBER_ROW.epochs[1]))
+
+
+def test_a_compromise_of_a_kind_that_the_contract_does_not_know_is_a_mismatch() -> None:
+    rows = HeldRows(EVERYTHING)
+    with pytest.raises(ChainMismatch, match="kind 5"):
+        apply_event(rows, Event("CompromiseDeclared", (member_word(FIRST), 1, 5, 77)), BLOCK, HASH)
+    assert rows == EVERYTHING
 
 
 def test_an_event_of_no_consequence_is_passed_over() -> None:

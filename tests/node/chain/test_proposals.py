@@ -108,7 +108,7 @@ def story() -> list[tuple[int, Event]]:
         (4, Event("Approved", (1, first))),
         (4, Event("StatusChanged", (second, 2))),
         (4, Event("Executed", (1,))),
-        (5, Event("CompromiseDeclared", (first, 1, 1))),
+        (5, Event("CompromiseDeclared", (first, 1, 1, 1))),
         (6, Event("ThresholdChanged", (2,))),
         (7, Event("Proposed", (2, first, 3, encode(["uint16"], [1])))),
         (7, Event("Approved", (2, first))),

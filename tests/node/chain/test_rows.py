@@ -30,7 +30,7 @@ ids = st.integers(0, 9_999_999).map(member_id) | words.map(bytes.hex)
 texts = st.text(max_size=20)
 epochs = st.builds(
     EpochRow, sizes, st.binary(max_size=70), st.binary(max_size=70), texts, st.binary(max_size=40), texts, sizes, sizes,
-    st.none() | sizes,
+    *4 * (st.none() | sizes,),
 )  # fmt: skip
 blocks = st.builds(Block, sizes, words, sizes)
 rows: st.SearchStrategy[Row] = st.one_of(

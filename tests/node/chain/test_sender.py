@@ -409,7 +409,7 @@ def test_a_former_nonce_that_did_it_after_all_leaves_the_newer_one_free(tmp_path
     journal = JournalStore.create(tmp_path / "journal", b"one")
     call, account = Call(bytes(20), b"data", "call"), b"\1" * 20
     entry = journal.begin("p", call, account, 5, lambda nonce: bytes([nonce]))
-    renewed = journal.renew(entry, 6, lambda nonce: bytes([nonce]))
+    renewed = journal.renew(entry, 6, lambda nonce: bytes([nonce]), account)
     assert (renewed.nonce, renewed.hashes[:-1]) == (6, entry.hashes)
     assert journal.entry("p") == renewed
     journal.finish(renewed, Mined(entry.hashes[0], Block(9, b"\3" * 32, 1)), succeeded=True)

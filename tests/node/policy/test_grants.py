@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from crypto.errors import Refusal
+from crypto.sm2 import SM2PrivateKey
 from node.errors import GrantUnknown, OrderReplayed, StatementInvalid
-from node.model.chain import DatasetOnChain, GrantOnChain, GrantState, Member, MemberStatus, Role, SharingType
+from node.model.chain import DatasetOnChain, GrantOnChain, GrantState, KeyEpoch, Member, MemberStatus, Role, SharingType
 from node.model.grants import GrantFacts, Terms
 from node.model.lines import ZERO_DIGEST, Range
 from node.model.statements import Order, OrderKind
@@ -18,14 +20,16 @@ from tests.support.statements import member_id
 GRANT, DATASET = b"\x01" * 32, b"\x02" * 32
 REQUESTER, PROVIDER = member_id(1), member_id(2)
 EXPIRY = 2_000_000_000
+POINT = SM2PrivateKey.generate(os.urandom).public_key
+KEYS = KeyEpoch(1, POINT, POINT, "0x", b"certificate", "host:1", 1, 1)
 FACTS = GrantFacts(
     grant=GrantOnChain(
         GRANT, DATASET, REQUESTER, PROVIDER, GrantState.APPROVED, b"\x03" * 32, b"\x04" * 32, EXPIRY, quota=3
     ),
     terms=Terms((), EXPIRY, 3),
     dataset=DatasetOnChain(DATASET, PROVIDER, b"\x05" * 32, 2, SharingType.CONDITIONAL, size=10),
-    requester=Member(REQUESTER, "大数据局", Role.DEPARTMENT, MemberStatus.ACTIVE, ()),
-    provider=Member(PROVIDER, "民政局", Role.DEPARTMENT, MemberStatus.ACTIVE, ()),
+    requester=Member(REQUESTER, "大数据局", Role.DEPARTMENT, MemberStatus.ACTIVE, (KEYS,)),
+    provider=Member(PROVIDER, "民政局", Role.DEPARTMENT, MemberStatus.ACTIVE, (KEYS,)),
     revoked_here=False,
     used=0,
     now_ms=1_900_000_000_000,
@@ -49,11 +53,20 @@ def _suspended(side: str) -> GrantFacts:
     return replace(FACTS, **{side: replace(member, status=MemberStatus.SUSPENDED)})
 
 
+def _requester_with(*epochs: KeyEpoch) -> GrantFacts:
+    assert FACTS.requester is not None
+    return replace(FACTS, requester=replace(FACTS.requester, epochs=epochs))
+
+
+LOST = replace(KEYS, encryption_compromised_since=1)  # Unix time, s
+RENEWED = replace(KEYS, epoch=2, encryption_key=SM2PrivateKey.generate(os.urandom).public_key)
 REFUSED = [
     (replace(FACTS, grant=None), "GRANT_UNKNOWN"),
     (replace(FACTS, requester=None), "NOT_A_MEMBER"),
     (_suspended("requester"), "NOT_A_MEMBER"),
     (_suspended("provider"), "NOT_A_MEMBER"),
+    (_requester_with(LOST), "KEY_COMPROMISED"),
+    (_requester_with(LOST, replace(KEYS, epoch=2)), "KEY_COMPROMISED"),  # the same key, declared of an epoch before
     (_with_grant(state=GrantState.REVOKED), "GRANT_REVOKED"),
     (replace(FACTS, revoked_here=True), "GRANT_REVOKED"),
     (_with_grant(state=GrantState.REQUESTED), "GRANT_NOT_APPROVED"),
@@ -87,6 +100,23 @@ def test_each_fault_refuses_keys_and_orders_with_its_reason(facts: GrantFacts, r
     explanation = explain(facts)
     assert (explanation.allowed, explanation.reason) == (False, reason)
     assert any(sentence.startswith(reason) for sentence in explanation.sentences)
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        (LOST, RENEWED),
+        (replace(KEYS, compromised_since=1, account_compromised_since=1, certificate_compromised_since=1),),
+    ],
+)
+def test_a_renewed_key_and_other_kinds_of_keys_do_not_keep_data_back(epochs: tuple[KeyEpoch, ...]) -> None:
+    judge_release(_requester_with(*epochs))
+    judge_order(_requester_with(*epochs), BULK, 10)
+
+
+def test_the_providers_encryption_key_is_nothing_that_a_grant_depends_on() -> None:
+    assert FACTS.provider is not None
+    judge_release(replace(FACTS, provider=replace(FACTS.provider, epochs=(LOST,))))
 
 
 def test_the_last_millisecond_of_a_grant_still_counts() -> None:
@@ -158,6 +188,7 @@ def test_the_officer_reads_a_sentence_for_every_rule_in_order() -> None:
         f"The grant is on the chain, asked for by {REQUESTER}.",
         "The requester, 大数据局, is an active member.",
         "The provider, 民政局, is an active member.",
+        "The requester's encryption key is not declared compromised.",
         "The grant is not revoked.",
         "The grant is approved.",
         "The decision in this node's log is the one on the chain.",

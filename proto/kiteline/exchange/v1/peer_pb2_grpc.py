@@ -107,7 +107,7 @@ class PeerServiceServicer:
         last durable receipt left it. Keys of a delivery are sent only after its receipt is durably logged.
         Reasons: NOT_A_MEMBER, SIGNATURE_INVALID, STATEMENT_INVALID, ORDER_REPLAYED, GRANT_UNKNOWN, GRANT_NOT_APPROVED,
         GRANT_EXPIRED, GRANT_REVOKED, GRANT_USED_UP, GRANT_FIELDS, DATASET_UNKNOWN, DATASET_PURGED, RANGE_INVALID, RECEIPT_INVALID,
-        CHAIN_UNAVAILABLE, DISK_FULL.
+        KEY_COMPROMISED, CHAIN_UNAVAILABLE, DISK_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
