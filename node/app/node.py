@@ -54,6 +54,7 @@ from node.rpc.identity import Identities
 from node.rpc.peer_service import PeerService
 from node.rpc.peers import GRPCPeers
 from node.rpc.server import Server, Services
+from node.stores.at_rest import AtRestHolder, AtRestKeys
 from node.stores.datasets import DatasetDirectory
 from node.stores.decided_head import DecidedHead
 from node.stores.key_store import NodeKeys, open_keys
@@ -270,7 +271,7 @@ class Node:
             DatasetMeans(
                 engine=self.engine,
                 random=random,
-                at_rest_key=keys.at_rest_key,
+                at_rest=AtRestHolder(AtRestKeys(1, {1: keys.at_rest_key})),
                 map_bytes=settings.dataset_map_gigabytes * GIGABYTE,
                 max_publish_bytes=settings.max_publish_gigabytes * GIGABYTE,
             ),
