@@ -202,6 +202,9 @@ class Vault(Protocol):
     def segments(self, sequence: int) -> Sequence[bytes] | None: ...
     def store_keys(self, sequence: int, wrapped_secrets: bytes) -> None: ...
     def keys(self, sequence: int) -> bytes | None: ...
+    def released_digest(self, sequence: int) -> bytes | None:
+        """SM3 of the keys as they were released, also where they were wrapped to another key of this member since."""
+
     def write_plaintext(self, sequence: int, records: Packed, leaf_hashes: bytes) -> None:
         """Append opened records to the plaintext file at this delivery's place; idempotent by sequence."""
 

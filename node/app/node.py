@@ -55,6 +55,7 @@ from node.rpc.identity import Identities
 from node.rpc.peer_service import PeerService
 from node.rpc.peers import GRPCPeers
 from node.rpc.server import Server, Services
+from node.stores.at_rest import AtRestKeys
 from node.stores.datasets import DatasetDirectory
 from node.stores.decided_head import DecidedHead
 from node.stores.ledger_store import open_ledger
@@ -271,7 +272,7 @@ class Node:
             DatasetMeans(
                 engine=self.engine,
                 random=random,
-                at_rest_key=self._keys.in_use.at_rest[self._keys.in_use.at_rest_active],
+                at_rest=self._at_rest,
                 map_bytes=settings.dataset_map_gigabytes * GIGABYTE,
                 max_publish_bytes=settings.max_publish_gigabytes * GIGABYTE,
             ),
@@ -313,6 +314,11 @@ class Node:
                 cosignatures_needed=settings.cosignatures_needed,
             ),
         )
+
+    def _at_rest(self) -> AtRestKeys:
+        """The keys of this node's disk now."""
+        in_use = self._keys.in_use
+        return AtRestKeys(in_use.at_rest_active, in_use.at_rest)
 
     def _tls(self) -> TLSIdentity:
         """What this node shows now."""

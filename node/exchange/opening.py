@@ -27,6 +27,13 @@ from node.ports import Vault
 _WAITING = 4  # deliveries that have keys and wait to be opened; more hold up the stream
 
 
+def kept_context(context: Context, grant_id: bytes, sequence: int) -> bytes:
+    """What the keys that a vault keeps of a delivery are bound to: those of an answer that was kept as evidence to the order's note."""
+    delivery = context.ledger.requested.delivery(grant_id, sequence)
+    order = None if delivery is None or delivery.is_bulk else context.ledger.requested.order(delivery.order_id)
+    return wrap_context(grant_id, sequence) if order is None else order.digest
+
+
 class Opener:
     """Opens an order's deliveries on a worker thread, one after another.
 
@@ -91,7 +98,7 @@ class Opener:
                 raise DeliveryInvalid("there is not one key for each segment", sequence=delivery.sequence)
             batches, leaf_hashes = open_segments(engine, self._order.dataset_id, secrets, list(blobs))
         except CryptoError as cause:
-            self._check_kept(delivery.sequence, blobs, wrapped)
+            self._check_kept(delivery.sequence, blobs)
             raise DeliveryInvalid(f"the keys do not open the delivery: {cause}", sequence=delivery.sequence) from cause
         records = Packed.joined(batches)
         if len(records) != delivery.stop - delivery.start:
@@ -101,12 +108,12 @@ class Opener:
         self.verified_count += len(records)
         self.plaintext_bytes += len(records.data)
 
-    def _check_kept(self, sequence: int, blobs: Sequence[bytes], wrapped: bytes) -> None:
+    def _check_kept(self, sequence: int, blobs: Sequence[bytes]) -> None:
         """Raise StoreDamaged where the vault no longer holds what was receipted: the provider is not at fault for that."""
         delivery = self._context.ledger.requested.delivery(self._order.grant_id, sequence)
         if delivery is None or delivery.release_index is None:
             raise InternalError("keys were opened that the log does not have", sequence=sequence)
         release = read_as(KeyRelease, parse_entry(self._context.log.entry(delivery.release_index)).note or b"")
-        found = (sm3(self._context.engine.sm3_many(Packed.of(blobs))), sm3(wrapped))
+        found = (sm3(self._context.engine.sm3_many(Packed.of(blobs))), self._vault.released_digest(sequence))
         if found != (delivery.segments_digest, release.wrapped_digest):
             raise StoreDamaged(f"what is kept of delivery {sequence} is not as it arrived", sequence=sequence)

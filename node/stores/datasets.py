@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from audit.errors import StoreExists
+from audit.errors import StoreAbsent, StoreDamaged, StoreExists, StoreLocked, StoreVersion
 from audit.files import PARTIAL_SUFFIX, disk_errors, make_directory, sync_directory
 from audit.store import TreeStore
 from node.errors import DatasetPurged, DatasetUnknown
-from node.stores.environment import Environment
-from node.stores.sealed_dataset import INDEX_KIND, DatasetMeans, SealedDataset
+from node.stores.dataset_index import DatasetIndex
+from node.stores.dataset_keys import INDEX_SECRET_SIZE, DatasetKeys
+from node.stores.rewrapping import RewrapReport, count_under, rewrap_dataset, unopened
+from node.stores.sealed_dataset import DatasetMeans, SealedDataset
 from node.stores.shredding import is_shredded, shred_directory
 
 DATASET_ID_SIZE = 32  # bytes
@@ -43,6 +46,7 @@ class DatasetDirectory:
         self._means = means
         self._opened: dict[bytes, SealedDataset] = {}
         self._lock = threading.Lock()
+        self._rewrapping = threading.Lock()
 
     def create(self, dataset_id: bytes) -> SealedDataset:
         """A new, empty dataset. Raises StoreExists, DatasetPurged, DiskFull."""
@@ -58,7 +62,10 @@ class DatasetDirectory:
                 make_directory(partial)
                 means = self._means
                 TreeStore.create(partial / "tree", origin, means.engine, map_bytes=means.map_bytes).close()
-                Environment.create(partial / "index", INDEX_KIND, means.map_bytes).close()
+                keys = DatasetKeys(means.engine, means.random, means.at_rest, dataset_id)
+                DatasetIndex.create(
+                    partial / "index", means.map_bytes, keys.wrap_index_secret(means.random(INDEX_SECRET_SIZE))
+                )
                 # A crash up to here leaves a directory that the next `create` deletes.
                 partial.replace(path)
                 sync_directory(self._directory)
@@ -92,6 +99,87 @@ class DatasetDirectory:
                 opened.retire()
                 del self._opened[dataset_id]
             return shred_directory(path)
+
+    def rewrap(self, to: int, progress: Callable[[int, int], None]) -> RewrapReport:
+        """Bring everything that is wrapped at rest, in all datasets, under the key with this number, durably. Datasets are read and published
+        to meanwhile. It may be repeated after any crash, and undone by the same call with the key from before.
+
+        Values of publications under way may stay under another key (`RewrapReport.waiting`): a key is destroyed when `under` gives 0 for it,
+        after another was made active, and not before.
+
+        Args:
+            to: number of a key that is there.
+            progress: called with the values gone through and those there are, after each batch.
+
+        Raises:
+            StoreDamaged: the key is absent, and nothing was changed; or, after all the rest was done, values do not open: `dataset` and
+                `place` in the details say where the first is, `damaged` how many there are.
+            StoreLocked: a re-wrap is under way.
+            DiskFull: what was written before stays.
+        """
+        return self._rewrap(to, progress, write=True)
+
+    def rehearse_rewrap(self, to: int, progress: Callable[[int, int], None]) -> RewrapReport:
+        """Everything that `rewrap` does but writing: each value is opened, wrapped anew and opened again. Raises as `rewrap`."""
+        return self._rewrap(to, progress, write=False)
+
+    def under(self, number: int) -> int:
+        """How many wrapped values are under a key, by looking at every one. What a publication under way has wrapped counts.
+
+        Raises:
+            StoreDamaged: a dataset cannot be opened, or a value does not say which key it is under.
+        """
+        count = 0
+        for dataset_id in self._settled_ids():
+            with suppress(DatasetPurged):
+                count += count_under(self.open(dataset_id), number)
+        return count
+
+    def _rewrap(self, to: int, progress: Callable[[int, int], None], *, write: bool) -> RewrapReport:
+        self._means.at_rest().key(to)
+        if not self._rewrapping.acquire(blocking=False):
+            raise StoreLocked("a re-wrap is under way")
+        try:
+            report = self._rewrap_each(to, progress, write=write)
+        finally:
+            self._rewrapping.release()
+        report.check()
+        return report
+
+    def _rewrap_each(self, to: int, progress: Callable[[int, int], None], *, write: bool) -> RewrapReport:
+        report = RewrapReport()
+        opened: list[SealedDataset] = []
+        total = done = 0
+        for dataset_id in self._settled_ids():
+            try:
+                dataset = self.open(dataset_id)
+                with dataset.index_in_use() as index:
+                    total += 1 + index.count()
+            except DatasetPurged:
+                continue
+            except (StoreAbsent, StoreDamaged, StoreVersion) as why:
+                report += unopened(dataset_id, why)
+                continue
+            opened.append(dataset)
+
+        def advanced(values: int) -> None:
+            nonlocal done
+            done += values
+            progress(done, max(done, total))
+
+        for dataset in opened:
+            # Purged meanwhile: its secrets are gone, under whatever key.
+            with suppress(DatasetPurged):
+                try:
+                    report += rewrap_dataset(dataset, to, advanced, write=write)
+                except StoreDamaged as why:
+                    report += unopened(dataset.dataset_id, why)
+        return report
+
+    def _settled_ids(self) -> Sequence[bytes]:
+        """All ids, and none is being created: a dataset that began under an earlier active key is among them."""
+        with self._lock:
+            return self.ids()
 
     def ids(self) -> Sequence[bytes]:
         """Ids of all datasets here, sorted, the purged ones among them."""

@@ -4,7 +4,7 @@ While records arrive the file is `publication.partial`; it may be deleted at any
 renamed `publication.ready`, and from then on what is in it belongs to the dataset, whatever happens: it is appended to the
 tree in steps that a restart takes up where they stopped. So a version of any size is all there or not at all, in bounded memory.
 
-    head  = "KLPB" ‖ 0x01 ‖ size of the dataset before, u64be ‖ dataset id, 32
+    head  = "KLPB" ‖ 0x02 ‖ size of the dataset before, u64be ‖ dataset id, 32
     frame = segments, u32be ‖ records, u32be ‖ 1 if keys follow, else 0 ‖ for each segment: count, u32be, length, u32be
             ‖ wrapped secrets ‖ SM3 of each segment ‖ leaf hashes ‖ digests of the keys ‖ segments
     end   = a frame of no segments, so that a file which was cut off between two frames is noticed
@@ -24,12 +24,11 @@ import numpy as np
 
 from audit.errors import StoreDamaged
 from audit.files import PRIVATE_FILE, disk_errors, sync_directory
+from node.stores.dataset_index import HASH_SIZE
+from node.stores.dataset_keys import WRAPPED_SIZE
 from node.stores.key_index import DIGEST_SIZE as KEY_DIGEST_SIZE
 
-WRAPPED_SIZE = 61  # bytes of a secret wrapped at rest (crypto.wrap)
-HASH_SIZE = 32  # bytes
-
-_MAGIC = b"KLPB\x01"
+_MAGIC = b"KLPB\x02"
 _HEAD = struct.Struct(">5sQ32s")
 _FRAME = struct.Struct(">IIB")
 _END = _FRAME.pack(0, 0, 0)

@@ -5,11 +5,10 @@ by which a publication becomes part of both.
 from __future__ import annotations
 
 import shutil
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,13 +20,14 @@ from crypto.errors import DecryptionFailed, EncodingInvalid
 from crypto.seal import open_record, segment_header
 from node.errors import DatasetPurged, RangeInvalid
 from node.ports import Random
-from node.stores.environment import GIGABYTE, Environment
+from node.stores.at_rest import AtRest
+from node.stores.dataset_index import HASH_SIZE, DatasetIndex, Row
+from node.stores.dataset_keys import DatasetKeys
+from node.stores.environment import GIGABYTE
 from node.stores.gate import Gate
-from node.stores.key_index import key_digest, newest_below, sorted_entries
+from node.stores.key_index import key_digest
 from node.stores.memory import give_back
 from node.stores.publication import (
-    HASH_SIZE,
-    WRAPPED_SIZE,
     Frame,
     PublicationWriter,
     count_records,
@@ -36,11 +36,8 @@ from node.stores.publication import (
     read_start,
     ready_path,
 )
-from node.stores.staging import DatasetKeys, SealedStaging, StagingPlace
+from node.stores.staging import SealedStaging, StagingPlace
 
-INDEX_KIND = "dataset index 1"
-
-_FIRST = struct.Struct(">Q")
 _APPEND_BYTES = 16 * 1024 * 1024  # of segments in one transaction of the tree
 _INDEX_KEYS = 1 << 19  # keys in one transaction of the index: sorted together, so that each page is written once
 _BLOBS_AT_ONCE = 16  # segments read in one go
@@ -60,7 +57,7 @@ class DatasetMeans:
     Attributes:
         engine: what computes.
         random: randomness.
-        at_rest_key: the node's key, 16 bytes.
+        at_rest: gives the node's at-rest keys, which may be others from one call to the next.
         map_bytes: address space for each dataset's tree and index; disk is used as they fill.
         max_publish_bytes: sealed bytes that one publication may have.
         free_bytes: how much room there is.
@@ -68,7 +65,7 @@ class DatasetMeans:
 
     engine: Engine
     random: Random
-    at_rest_key: bytes = field(repr=False)
+    at_rest: AtRest
     map_bytes: int = 64 * GIGABYTE
     max_publish_bytes: int = 4 * GIGABYTE
     free_bytes: Callable[[Path], int] = free_bytes
@@ -85,7 +82,8 @@ class SealedDataset:
         self._path = path
         self._id = dataset_id
         self._means = means
-        self._keys = DatasetKeys(means.engine, means.random, means.at_rest_key, dataset_id)
+        self._keys = DatasetKeys(means.engine, means.random, means.at_rest, dataset_id)
+        self._opened_index_secret: bytes | None = None
         self._staging = threading.Lock()
         self._gate = Gate()
         self._bytes_read = 0  # since the environments were opened
@@ -122,8 +120,7 @@ class SealedDataset:
                 yield first, blob
                 start = first + count
                 self._bytes_read += len(blob)
-            if self._bytes_read >= _REMAP_BYTES:
-                self._remap()
+            self.note_read(0)
 
     def secrets(self, start: int, stop: int) -> bytes:
         """Secrets of those segments, 32 bytes each, unwrapped. Raises StoreDamaged."""
@@ -131,12 +128,22 @@ class SealedDataset:
             return self._secrets(start, stop)
 
     def _secrets(self, start: int, stop: int) -> bytes:
+        rows = self._rows(start, stop)
         try:
-            return b"".join(self._keys.unwrap(first, value[HASH_SIZE:]) for first, value in self._rows(start, stop))
+            return self._keys.unwrap([first for first, _ in rows], [value[HASH_SIZE:] for _, value in rows])
         except (DecryptionFailed, EncodingInvalid) as cause:
             raise StoreDamaged(
                 f"the index of {self._path} holds a secret that this node's key does not open"
             ) from cause
+
+    def _index_secret(self) -> bytes:
+        """The secret of the key index, opened once."""
+        if self._opened_index_secret is None:
+            try:
+                self._opened_index_secret = self._keys.unwrap_index_secret(self._index.index_secret())
+            except (DecryptionFailed, EncodingInvalid) as cause:
+                raise StoreDamaged(f"the secret of the index of {self._path} does not open") from cause
+        return self._opened_index_secret
 
     def digests(self, start: int, stop: int) -> bytes:
         """SM3 digests of those segments, 32 bytes each."""
@@ -145,9 +152,8 @@ class SealedDataset:
 
     def find(self, key: str, size: int) -> int | None:
         """Index of the newest record with this key among the first `size`."""
-        digest = key_digest(self._keys.index_secret, key.encode())
-        with self._in_use(), self._index.reading() as txn, txn.cursor(db=self._key_index) as cursor:
-            return newest_below(cursor, digest, min(size, self._size))
+        with self._in_use():
+            return self._index.newest(key_digest(self._index_secret(), key.encode()), min(size, self._size))
 
     def open_record(self, index: int) -> tuple[bytes, bytes, bytes]:
         """(record, salt, leaf hash), checked against the stored leaf. Raises StoreDamaged where they differ."""
@@ -168,6 +174,42 @@ class SealedDataset:
         """The inclusion path of a record in the tree of the first `size`."""
         with self._in_use():
             return self._tree.inclusion(index, size)
+
+    @property
+    def keys(self) -> DatasetKeys:
+        """What wraps its secrets at rest."""
+        return self._keys
+
+    @contextmanager
+    def index_in_use(self) -> Iterator[DatasetIndex]:
+        """The index, which is not closed meanwhile; not for long, since whoever wants to close it waits. Raises DatasetPurged."""
+        with self._in_use():
+            yield self._index
+
+    def note_read(self, size: int) -> None:
+        """Count bytes that were read; after so many, the environments are opened anew. Not within `index_in_use`."""
+        self._bytes_read += size
+        if self._bytes_read >= _REMAP_BYTES:
+            self._remap()
+
+    def waiting_secrets(self) -> Iterator[bytes]:
+        """The wrapped secrets of a publication that is decided and not applied, if there is one. Raises StoreDamaged."""
+        ready = ready_path(self._path)
+        try:
+            for frame in read_frames(ready, with_blobs=False):
+                yield from frame.wrapped
+        except StoreDamaged:
+            if ready.exists():
+                raise
+            # There is none, or it was applied before it could be opened, and the index has its secrets.
+
+    def complete_waiting(self) -> None:
+        """Apply such a publication, unless there is no room or another is under way. Raises StoreDamaged."""
+        if ready_path(self._path).exists() and self._staging.acquire(blocking=False):
+            try:
+                self._size = self._recover()
+            finally:
+                self._staging.release()
 
     def begin_append(self) -> SealedStaging:
         """Begin the next version. Raises StoreLocked while another is open, DatasetPurged, DiskFull."""
@@ -200,9 +242,7 @@ class SealedDataset:
         means = self._means
         self._tree = TreeStore.open(self._path / "tree", means.engine, map_bytes=means.map_bytes)
         try:
-            self._index = Environment.open(self._path / "index", INDEX_KIND, means.map_bytes)
-            self._segments = self._index.database("segments")
-            self._key_index = self._index.database("keys")
+            self._index = DatasetIndex(self._path / "index", means.map_bytes)
         except BaseException:
             self._tree.close()
             raise
@@ -231,6 +271,10 @@ class SealedDataset:
             give_back()
             self._open()
 
+    def _index_secret_in_use(self) -> bytes:
+        with self._in_use():
+            return self._index_secret()
+
     def _place(self) -> StagingPlace:
         self._size = self._recover()
         if ready_path(self._path).exists():
@@ -241,6 +285,7 @@ class SealedDataset:
             self._id,
             self._size,
             self._keys,
+            self._index_secret_in_use,
             means.engine,
             means.random,
             means.max_publish_bytes,
@@ -324,45 +369,27 @@ class SealedDataset:
             raise StoreDamaged(f"the tree of {self._path} has {self._tree.size} records, not {at}")
 
     def _index_segments(self, ready: Path, start: int) -> None:
-        rows: list[tuple[bytes, bytes]] = []
+        rows: list[Row] = []
         keys: list[bytes] = []
         at = keys_start = start
         for frame in read_frames(ready, with_blobs=False):
             first = at
             for place, (count, wrapped) in enumerate(zip(frame.counts, frame.wrapped, strict=True)):
                 digest = frame.digests[HASH_SIZE * place : HASH_SIZE * (place + 1)]
-                rows.append((_FIRST.pack(first), digest + wrapped))
+                rows.append((first, digest + wrapped))
                 first += count
             at = first
             if frame.keys is not None:
                 keys.append(frame.keys)
             if at - keys_start >= _INDEX_KEYS:
-                self._write_index(rows, b"".join(keys), keys_start)
+                self._index.write(rows, b"".join(keys), keys_start)
                 rows, keys, keys_start = [], [], at
-        self._write_index(rows, b"".join(keys), keys_start)
+        self._index.write(rows, b"".join(keys), keys_start)
 
-    def _write_index(self, rows: list[tuple[bytes, bytes]], keys: bytes, first_index: int) -> None:
-        with self._index.writing() as txn:
-            with txn.cursor(db=self._segments) as cursor:
-                cursor.putmulti(rows)
-            if keys:
-                with txn.cursor(db=self._key_index) as cursor:
-                    cursor.putmulti(sorted_entries(keys, first_index))
-
-    def _rows(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+    def _rows(self, start: int, stop: int) -> list[Row]:
         """(first record index, digest ‖ wrapped secret) of the segments that cover records start to stop."""
         self._check_range(start, stop)
-        found: list[tuple[int, bytes]] = []
-        with self._index.reading() as txn, txn.cursor(db=self._segments) as cursor:
-            there = cursor.set_range(_FIRST.pack(start))
-            if not there or cursor.key() != _FIRST.pack(start):
-                there = cursor.prev() if there else cursor.last()
-            while there and _FIRST.unpack(cursor.key())[0] < stop:
-                found.append((_FIRST.unpack(cursor.key())[0], cursor.value()))
-                there = cursor.next()
-        if not found or any(len(value) != HASH_SIZE + WRAPPED_SIZE for _, value in found):
-            raise StoreDamaged(f"the index of {self._path} does not cover records {start} to {stop}")
-        return found
+        return self._index.rows(start, stop)
 
     def _check_range(self, start: int, stop: int) -> None:
         if not 0 <= start < stop <= self._size:

@@ -13,11 +13,10 @@ import numpy as np
 from crypto.engine import Engine
 from crypto.packed import Packed
 from crypto.seal import NONCE_SIZE, SECRET_SIZE, seal_segments
-from crypto.sm3 import hkdf_sm3
-from crypto.wrap import KEK_SIZE, unwrap_at_rest, wrap_at_rest
 from node.errors import InternalError, RequestTooLarge
 from node.model.batches import cut
 from node.ports import Random
+from node.stores.dataset_keys import DatasetKeys
 from node.stores.key_index import DIGEST_SIZE, key_digests
 from node.stores.publication import Frame, PublicationWriter
 
@@ -28,28 +27,6 @@ GROUP_SEGMENTS = 16
 GROUP_BYTES = 8 * 1024 * 1024
 
 
-class DatasetKeys:
-    """The keys of one dataset at rest, derived from the node's key: one wraps segment secrets, one digests record keys."""
-
-    def __init__(self, engine: Engine, random: Random, at_rest_key: bytes, dataset_id: bytes) -> None:
-        self._engine = engine
-        self._random = random
-        self._dataset_id = dataset_id
-        self._kek = hkdf_sm3(at_rest_key, KEK_SIZE, info=b"kiteline/dataset-secrets/v1\n" + dataset_id)
-        self.index_secret = hkdf_sm3(at_rest_key, 32, info=b"kiteline/key-index/v1\n" + dataset_id)
-
-    def wrap(self, first_index: int, secret: bytes) -> bytes:
-        """Wrap the secret of the segment that begins at `first_index`."""
-        return wrap_at_rest(self._engine, self._random, self._kek, self._context(first_index), secret)
-
-    def unwrap(self, first_index: int, wrapped: bytes) -> bytes:
-        """The reverse. Raises DecryptionFailed for another segment, dataset or node key."""
-        return unwrap_at_rest(self._engine, self._kek, self._context(first_index), wrapped)
-
-    def _context(self, first_index: int) -> bytes:
-        return b"kiteline/segment-secret/v1\n" + self._dataset_id + first_index.to_bytes(8, "big")
-
-
 @dataclass(frozen=True)
 class StagingPlace:
     """What a staging needs of its dataset.
@@ -58,7 +35,8 @@ class StagingPlace:
         directory: of the dataset.
         dataset_id: 32 bytes.
         size: records of the dataset before.
-        keys: the dataset's keys at rest.
+        keys: wraps the dataset's secrets at rest.
+        index_secret: gives the secret under which the digests of record keys are made; raises StoreDamaged.
         engine: what computes.
         random: randomness.
         max_bytes: sealed bytes that one publication may have.
@@ -70,6 +48,7 @@ class StagingPlace:
     dataset_id: bytes
     size: int
     keys: DatasetKeys
+    index_secret: Callable[[], bytes]
     engine: Engine
     random: Random
     max_bytes: int
@@ -126,6 +105,7 @@ class SealedStaging:
             try:
                 self._writer.discard()
             finally:
+                self._place.keys.forget_staged()
                 self._place.release()
 
     def _take(self, records: Packed, keys: Packed | None) -> None:
@@ -136,7 +116,7 @@ class SealedStaging:
         if not len(records):
             return
         if keys is not None:
-            self._pending_keys.append(key_digests(self._place.engine, self._place.keys.index_secret, keys))
+            self._pending_keys.append(key_digests(self._place.engine, self._place.index_secret(), keys))
         self._pending.append(records)
         self._pending_records += len(records)
         self._pending_bytes += len(records.data)
@@ -175,10 +155,7 @@ class SealedStaging:
         blobs, leaf_hashes = seal_segments(
             place.engine, place.dataset_id, secrets, nonces, list(zip(firsts, group, strict=True))
         )
-        wrapped = [
-            place.keys.wrap(first, secrets[SECRET_SIZE * at : SECRET_SIZE * (at + 1)])
-            for at, first in enumerate(firsts)
-        ]
+        wrapped = place.keys.wrap_staged(firsts, secrets)
         stop = taken + sum(counts)
         keys = digests[taken * DIGEST_SIZE : stop * DIGEST_SIZE] if self._has_keys else None
         if self._writer.written + sum(map(len, blobs)) > place.max_bytes:

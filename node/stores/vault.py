@@ -1,7 +1,7 @@
 """What this requester received under its grants (`node.ports.Vault`): plain files, since each is written once and read whole.
 
     <grant>/deliveries/000001.segments   sealed segments, or the sealed answer, of the delivery with sequence 1
-    <grant>/deliveries/000001.keys       its wrapped keys, as released
+    <grant>/deliveries/000001.keys       its wrapped keys, as released or wrapped anew (`node.stores.kept_keys`)
     <grant>/current                      the bulk order begun last, in hexadecimal
     <grant>/<order>/records.partial.jsonl    its plaintext as far as it is opened
     <grant>/<order>/records.jsonl        the plaintext, once the tree is verified: one record a line
@@ -24,14 +24,26 @@ import numpy as np
 
 from audit.errors import StoreDamaged
 from audit.files import PRIVATE_FILE, disk_errors, make_directory, read_whole, sync_directory, write_whole
+from crypto.errors import EncodingInvalid
 from crypto.packed import Packed
 from node.errors import DeliveryInvalid, FetchUnfinished, InternalError
+from node.stores.kept_keys import KeptKeys
+from node.stores.vault_rewrapping import (
+    ContextOf,
+    Convert,
+    KeyChange,
+    Place,
+    Progress,
+    VaultRewrapReport,
+    count_opened,
+    rewrap_vaults,
+)
 
 _VERSION = 1
 _SEGMENTS_HEAD = struct.Struct(">BI")  # version, number of segments
 _LENGTH = struct.Struct(">I")  # before each segment
-_KEYS_HEAD = bytes([_VERSION])
 _LEAF_SIZE = 32  # bytes
+_GRANT_SIZE = 32  # bytes of a grant's id
 _READ_SIZE = 1024 * 1024  # bytes of plaintext read at a time
 
 
@@ -75,6 +87,41 @@ class DiskVaults:
         with self._lock:
             return self._vaults.setdefault(grant_id, DiskVault(self._directory / grant_id.hex()))
 
+    def rewrap(self, change: KeyChange, progress: Progress) -> VaultRewrapReport:
+        """Bring the kept keys of all deliveries under another key of this member, durably. Fetches go on meanwhile: what they store after
+        this call met its delivery is as it was released. It may be repeated after any crash, and undone by changing to the key before.
+
+        An old key is destroyed when `under` gives 0 for it, after providers wrap to the new one, and not before.
+
+        Args:
+            change: to which key, and how.
+            progress: called with the files gone through and those there are, after each.
+
+        Raises:
+            DiskFull: what was written before stays.
+        """
+        return rewrap_vaults(list(self._places()), self, change, progress, write=True)
+
+    def rehearse_rewrap(self, change: KeyChange, progress: Progress) -> VaultRewrapReport:
+        """Everything that `rewrap` does but writing: each is opened, wrapped anew and opened again."""
+        return rewrap_vaults(list(self._places()), self, change, progress, write=False)
+
+    def under(self, opens: Convert, context_of: ContextOf) -> int:
+        """How many deliveries' keys `opens` opens, by trying each: for a function that knows one key alone, how many are under it.
+
+        Raises:
+            StoreDamaged: a file is not as it was written.
+        """
+        return count_opened(self._places(), self, opens, context_of)
+
+    def _places(self) -> Iterator[Place]:
+        """Where keys are kept, in order."""
+        with disk_errors(self._directory):
+            found = sorted(self._directory.glob(f"{'[0-9a-f]' * 2 * _GRANT_SIZE}/deliveries/*.keys"))
+        for path in found:
+            if path.stem.isdecimal():
+                yield bytes.fromhex(path.parent.parent.name), int(path.stem)
+
 
 class DiskVault:
     """The vault of one grant. Deliveries may be stored and read from any thread; plaintext is written by one at a time."""
@@ -83,6 +130,7 @@ class DiskVault:
         self._grant = directory
         self._deliveries = directory / "deliveries"
         self._plaintext: _Plaintext | None = None
+        self._writing_keys = threading.Lock()
 
     def begin(self, order_id: bytes) -> None:
         """Take up a bulk order, whether new or interrupted. What earlier orders left stays."""
@@ -121,17 +169,40 @@ class DiskVault:
 
     def store_keys(self, sequence: int, wrapped_secrets: bytes) -> None:
         """Keep a delivery's keys as they were released, durable on return. The same again changes nothing."""
-        if self.keys(sequence) != wrapped_secrets:
-            make_directory(self._deliveries)
-            write_whole(self._file(sequence, "keys"), [_KEYS_HEAD, wrapped_secrets])
+        released = KeptKeys.as_released(wrapped_secrets)
+        with self._writing_keys:
+            held = self.kept_keys(sequence)
+            # Those that were wrapped anew since are the same keys.
+            if held is None or held.released_digest != released.released_digest:
+                make_directory(self._deliveries)
+                write_whole(self._file(sequence, "keys"), [released.to_bytes()])
 
     def keys(self, sequence: int) -> bytes | None:
-        """A delivery's keys as they were released, or None."""
+        """A delivery's keys, as they were released or as they were wrapped anew since; or None."""
+        kept = self.kept_keys(sequence)
+        return None if kept is None else kept.wrapped
+
+    def released_digest(self, sequence: int) -> bytes | None:
+        """SM3 of a delivery's keys as they were released, or None."""
+        kept = self.kept_keys(sequence)
+        return None if kept is None else kept.released_digest
+
+    def kept_keys(self, sequence: int) -> KeptKeys | None:
+        """A delivery's keys with what is known of them, or None. Raises StoreDamaged."""
         path = self._file(sequence, "keys")
         content = read_whole(path)
-        if content is not None and not content.startswith(_KEYS_HEAD):
-            raise StoreDamaged(f"{path} is not as it was written")
-        return None if content is None else content[len(_KEYS_HEAD) :]
+        try:
+            return None if content is None else KeptKeys.from_bytes(content)
+        except EncodingInvalid as cause:
+            raise StoreDamaged(f"{path} is not as it was written") from cause
+
+    def replace_keys(self, sequence: int, before: KeptKeys, after: KeptKeys) -> bool:
+        """Put other keys in the place of those that are still as they were read, durably. Raises DiskFull."""
+        with self._writing_keys:
+            if self.kept_keys(sequence) != before:
+                return False
+            write_whole(self._file(sequence, "keys"), [after.to_bytes()])
+            return True
 
     def write_plaintext(self, sequence: int, records: Packed, leaf_hashes: bytes) -> None:
         """Append a delivery's opened records, whose leaf hashes the caller holds. Deliveries come in the order of their

@@ -21,8 +21,8 @@ from audit.store import TreeStore
 from crypto.engine import load_engine
 from node.exchange.notes import read_note
 from node.model.statements import Delivery, KeyRelease, Receipt
+from node.stores.dataset_index import INDEX_KIND
 from node.stores.environment import GIGABYTE, Environment
-from node.stores.sealed_dataset import INDEX_KIND
 from scripts.local_consortium import CIVIL_AFFAIRS, HEALTH, CommandFailed, LocalConsortium, MemberPlan
 from tests.integration.conftest import ROWS
 from tests.support.keys import open_keys

@@ -13,6 +13,7 @@ from crypto.engine import Engine
 from crypto.merkle import SM3_TREE, inclusion_nodes, merkle_levels, range_nodes
 from crypto.packed import Packed
 from crypto.seal import open_record, seal_segments
+from crypto.sm3 import sm3
 from node.errors import DatasetPurged, DatasetUnknown, FetchUnfinished
 from node.ports import Staging
 
@@ -329,6 +330,10 @@ class MemoryVault:
 
     def keys(self, sequence: int) -> bytes | None:
         return self._disk.keys.get(sequence)
+
+    def released_digest(self, sequence: int) -> bytes | None:
+        held = self._disk.keys.get(sequence)
+        return None if held is None else sm3(held)
 
     def write_plaintext(self, sequence: int, records: Packed, leaf_hashes: bytes) -> None:
         assert len(leaf_hashes) == 32 * len(records)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from crypto.wrap import KEK_SIZE, unwrap_secrets
 from node.errors import DeliveryInvalid
 from node.exchange.answering import Answering
+from node.exchange.opening import kept_context
 from node.model.statements import Order
 from node.model.transfer import QueryAsked
 from tests.support.exchange_world import World, make_grant
@@ -32,6 +34,12 @@ async def test_a_proven_record_with_another_key_is_no_answer_and_is_kept_as_evid
     with pytest.raises(DeliveryInvalid, match="another key than was asked for"):
         await requester.requester.query(grant_id, "k5")
     assert requester.events()[-2:] == ["DELIVERY_RECEIVED", "TRANSFER_MISMATCH:DELIVERY_INVALID"]
+    # What is kept can be opened, and so be wrapped anew, by whoever knows what its keys are bound to.
+    context = requester.context
+    kept = context.vaults(grant_id).keys(1)
+    assert kept is not None
+    bound_to = kept_context(context, grant_id, 1)
+    assert len(unwrap_secrets(context.engine, context.encryption_key, bound_to, kept)) == KEK_SIZE
 
 
 async def test_where_the_grant_does_not_show_the_key_the_provider_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:

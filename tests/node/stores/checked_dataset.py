@@ -15,7 +15,7 @@ from crypto.packed import Packed
 from crypto.seal import open_segments, segment_header
 from crypto.sm3 import sm3
 from node.ports import DatasetStore
-from node.stores import sealed_dataset, staging
+from node.stores import rewrapping, sealed_dataset, staging
 from node.stores.datasets import DatasetDirectory
 from node.stores.sealed_dataset import DatasetMeans, SealedDataset
 
@@ -42,12 +42,13 @@ def rows(start: int, count: int, keys: int = 1 << 20) -> list[Row]:
 
 def cut_small(patch: pytest.MonkeyPatch) -> None:
     """Make every piece small, so that few records take every path: segments of 4 records, groups of 3 segments, about
-    two groups in a transaction of the tree, and 16 keys in one of the index.
+    two groups in a transaction of the tree, and 16 keys in one of the index, and 6 rows in one of a re-wrap.
     """
     patch.setattr(staging, "SEGMENT_RECORDS", 4)
     patch.setattr(staging, "GROUP_SEGMENTS", 3)
     patch.setattr(sealed_dataset, "_APPEND_BYTES", 900)
     patch.setattr(sealed_dataset, "_INDEX_KEYS", 16)
+    patch.setattr(rewrapping, "BATCH_ROWS", 6)
 
 
 def directory(path: Path, means: DatasetMeans) -> DatasetDirectory:

@@ -7,10 +7,12 @@ import os
 import pytest
 
 from crypto.engine import Engine, load_engine
+from node.stores.at_rest import AtRestHolder, AtRestKeys
 from node.stores.sealed_dataset import DatasetMeans
 
 MAP_BYTES = 1 << 28
 AT_REST_KEY = b"at-rest key 16 b"
+at_rest = AtRestHolder(AtRestKeys(1, {1: AT_REST_KEY}))
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +24,4 @@ def engine() -> Engine:
 @pytest.fixture
 def means(engine: Engine) -> DatasetMeans:
     """What datasets are made with, small."""
-    return DatasetMeans(engine, os.urandom, AT_REST_KEY, map_bytes=MAP_BYTES)
+    return DatasetMeans(engine, os.urandom, at_rest, map_bytes=MAP_BYTES)

@@ -18,7 +18,7 @@ import pytest
 from crypto.engine import Engine, load_engine
 from node.stores.sealed_dataset import DatasetMeans
 from tests.node.stores.checked_dataset import DATASET, cut_small, directory, publish, rows
-from tests.node.stores.conftest import AT_REST_KEY, MAP_BYTES
+from tests.node.stores.conftest import MAP_BYTES, at_rest
 from tests.node.stores.durable_steps import Step, watch
 
 FIRST, SECOND = rows(0, 30), rows(30, 45)
@@ -37,7 +37,7 @@ def publish_until(path: Path, engine: Engine, last_point: int) -> None:
             sys.stdout.flush()
             os._exit(KILLED)
 
-    datasets = directory(path, DatasetMeans(engine, os.urandom, AT_REST_KEY, map_bytes=MAP_BYTES))
+    datasets = directory(path, DatasetMeans(engine, os.urandom, at_rest, map_bytes=MAP_BYTES))
     dataset = datasets.open(DATASET)
     patch = pytest.MonkeyPatch()
     cut_small(patch)

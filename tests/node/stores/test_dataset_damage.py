@@ -21,7 +21,7 @@ from crypto.seal import open_segments, segment_header
 from crypto.sm3 import sm3
 from node.stores.sealed_dataset import DatasetMeans, SealedDataset
 from tests.node.stores.checked_dataset import DATASET, cut_small, directory, publish, rows
-from tests.node.stores.conftest import AT_REST_KEY, MAP_BYTES
+from tests.node.stores.conftest import MAP_BYTES, at_rest
 
 RECORDS = rows(0, 300)
 TREE, INDEX = "tree/epochs/0000", "index"
@@ -64,7 +64,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
 
 
 def means_of(engine: Engine) -> DatasetMeans:
-    return DatasetMeans(engine, os.urandom, AT_REST_KEY, map_bytes=MAP_BYTES)
+    return DatasetMeans(engine, os.urandom, at_rest, map_bytes=MAP_BYTES)
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +132,9 @@ def test_what_is_whole_passes_every_check(home: Path, engine: Engine, root: byte
         pytest.param(TREE, "tiles-0", bytes(8), 32 * 9, 9, id="the leaf in a full tile"),
         pytest.param(TREE, "head", b"row-0", 32 * (290 - 256) + 31, 290, id="the leaf in an unfinished tile"),
         pytest.param(INDEX, "segments", FIRST, 32, 9, id="version of the wrapped secret"),
-        pytest.param(INDEX, "segments", FIRST, 33, 9, id="its nonce in the index"),
-        pytest.param(INDEX, "segments", FIRST, 45, 9, id="the secret"),
+        pytest.param(INDEX, "segments", FIRST, 36, 9, id="the number of its key"),
+        pytest.param(INDEX, "segments", FIRST, 37, 9, id="its nonce in the index"),
+        pytest.param(INDEX, "segments", FIRST, 49, 9, id="the secret"),
         pytest.param(INDEX, "segments", FIRST, -1, 9, id="its tag in the index"),
     ],
 )
@@ -210,9 +211,9 @@ def test_a_dataset_whose_parts_are_missing_or_foreign_is_not_opened(home: Path, 
     shutil.move(home / "aside", home / "tree")
     environment = lmdb.open(str(home / INDEX), max_dbs=8, map_size=MAP_BYTES, lib_version=LIB_VERSION)
     with environment.begin(write=True) as transaction:
-        transaction.put(b"kiteline", b"dataset index 2")
+        transaction.put(b"kiteline", b"dataset index 3")
     environment.close()
-    with pytest.raises(StoreVersion, match="dataset index 2"):
+    with pytest.raises(StoreVersion, match="dataset index 3"):
         opened(home, engine)
 
 

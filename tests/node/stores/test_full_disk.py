@@ -223,10 +223,11 @@ from audit.errors import DiskFull
 from crypto.engine import load_engine
 from node.stores.sealed_dataset import DatasetMeans
 from tests.node.stores.checked_dataset import DATASET, check_dataset, directory, publish, rows
+from tests.node.stores.conftest import at_rest
 disk, size = Path(sys.argv[1]), int(sys.argv[2])
 engine = load_engine()
 # The room is asked of nobody, so that the disk itself has to say no.
-means = DatasetMeans(engine, os.urandom, bytes(16), map_bytes=1 << 28, free_bytes=lambda _path: 1 << 40)
+means = DatasetMeans(engine, os.urandom, at_rest, map_bytes=1 << 28, free_bytes=lambda _path: 1 << 40)
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "kiteline", str(disk)], check=True)
 first, second, third = rows(0, 3_000), rows(3_000, 20_000), rows(23_000, 500)
 dataset = directory(disk / "datasets", means).create(DATASET)

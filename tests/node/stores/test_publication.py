@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from audit.errors import StoreDamaged
 from audit.store import TreeStore
+from node.stores.dataset_index import HASH_SIZE
+from node.stores.dataset_keys import WRAPPED_SIZE
 from node.stores.datasets import DatasetDirectory
 from node.stores.publication import (
-    HASH_SIZE,
-    WRAPPED_SIZE,
     Frame,
     PublicationWriter,
     count_records,
@@ -85,18 +85,18 @@ def test_frames_come_back_as_they_were_written(tmp_path: Path, given_frames: lis
 
 
 def test_the_file_reads_as_documented(tmp_path: Path) -> None:
-    frame = Frame([2, 1], [b"w" * 61, b"W" * 61], b"d" * 32 + b"D" * 32, b"l" * 96, b"k" * 48, [b"one", b"three"])
+    frame = Frame([2, 1], [b"w" * 65, b"W" * 65], b"d" * 32 + b"D" * 32, b"l" * 96, b"k" * 48, [b"one", b"three"])
     assert written(tmp_path, 7, [frame]).read_bytes() == (
-        b"KLPB\x01" + (7).to_bytes(8, "big") + DATASET
+        b"KLPB\x02" + (7).to_bytes(8, "big") + DATASET
         + b"\0\0\0\x02" + b"\0\0\0\x03" + b"\x01"
         + b"\0\0\0\x02" + b"\0\0\0\x03" + b"\0\0\0\x01" + b"\0\0\0\x05"
-        + b"w" * 61 + b"W" * 61 + b"d" * 32 + b"D" * 32 + b"l" * 96 + b"k" * 48 + b"onethree"
+        + b"w" * 65 + b"W" * 65 + b"d" * 32 + b"D" * 32 + b"l" * 96 + b"k" * 48 + b"onethree"
         + bytes(9)
     )  # fmt: skip
 
 
 def test_the_size_written_is_known_before_it_is_on_the_disk(tmp_path: Path) -> None:
-    frame = Frame([1], [bytes(61)], bytes(32), bytes(32), None, [b"blob"])
+    frame = Frame([1], [bytes(65)], bytes(32), bytes(32), None, [b"blob"])
     writer = PublicationWriter(tmp_path, DATASET, 0)
     assert writer.written == HEAD_SIZE
     writer.write(frame)
@@ -164,7 +164,7 @@ def test_another_kind_of_file_version_or_dataset_is_refused(tmp_path: Path, posi
     ],
 )
 def test_a_frame_whose_numbers_were_damaged_is_refused(tmp_path: Path, position: int, value: int) -> None:
-    frame = Frame([2, 1], [bytes(61)] * 2, bytes(64), b"l" * 96, b"k" * 48, [b"one", b"three"])
+    frame = Frame([2, 1], [bytes(65)] * 2, bytes(64), b"l" * 96, b"k" * 48, [b"one", b"three"])
     path = written(tmp_path, 0, [frame])
     content = bytearray(path.read_bytes())
     content[HEAD_SIZE + position] = value
@@ -176,7 +176,7 @@ def test_a_frame_whose_numbers_were_damaged_is_refused(tmp_path: Path, position:
 
 
 def test_a_segment_without_records_is_refused_although_the_numbers_add_up(tmp_path: Path) -> None:
-    path = written(tmp_path, 0, [Frame([0, 3], [bytes(61)] * 2, bytes(64), bytes(96), None, [b"", b"three"])])
+    path = written(tmp_path, 0, [Frame([0, 3], [bytes(65)] * 2, bytes(64), bytes(96), None, [b"", b"three"])])
     with pytest.raises(StoreDamaged, match="contradicts itself"):
         count_records(path)
 

@@ -15,8 +15,10 @@ from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid
 from crypto.packed import Packed
 from node.errors import RangeInvalid
+from node.stores.at_rest import AtRestKeys
 from node.stores.sealed_dataset import DatasetMeans, SealedDataset, free_bytes
 from tests.node.stores.checked_dataset import DATASET, PROVIDER, Row, check_dataset, cut_small, directory, publish, rows
+from tests.node.stores.conftest import AT_REST_KEY, at_rest
 
 
 @pytest.fixture
@@ -145,13 +147,14 @@ def test_nothing_on_the_disk_is_plaintext(tmp_path: Path, dataset: SealedDataset
     staged = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     begun.commit()
     segment_secret = dataset.secrets(0, 1)
+    index_secret = dataset._index_secret()
     dataset.close()
     stored = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert max(map(len, stored)) > 4_096
     for content in staged + stored:
-        for plain in (secret, key.encode(), segment_secret[:16], segment_secret[16:], means.at_rest_key):
+        for plain in (secret, key.encode(), segment_secret[:16], segment_secret[16:], AT_REST_KEY, index_secret):
             assert plain not in content
-    assert means.at_rest_key.decode() not in repr(means)
+    assert AT_REST_KEY.decode() not in repr(means) + repr(at_rest())
 
 
 def test_everything_is_for_its_owner_alone(tmp_path: Path, dataset: SealedDataset, means: DatasetMeans) -> None:
@@ -167,9 +170,14 @@ def test_everything_is_for_its_owner_alone(tmp_path: Path, dataset: SealedDatase
 
 def test_another_nodes_key_opens_nothing_and_finds_nothing(dataset: SealedDataset, means: DatasetMeans) -> None:
     publish(dataset, rows(0, 5))
-    stranger = reopened(dataset, replace(means, at_rest_key=bytes(16)))
-    assert stranger.find(rows(0, 1)[0].key, 5) is None
-    for read in (lambda: stranger.secrets(0, 5), lambda: stranger.open_record(2)):
+    stranger = reopened(dataset, replace(means, at_rest=lambda: AtRestKeys(1, {1: bytes(16)})))
+    reads: list[Callable[[], object]] = [
+        lambda: stranger.secrets(0, 5),
+        lambda: stranger.open_record(2),
+        lambda: stranger.find(rows(0, 1)[0].key, 5),
+        lambda: publish(stranger, rows(5, 5)),
+    ]
+    for read in reads:
         with pytest.raises(StoreDamaged):
             read()
     stranger.close()
@@ -179,12 +187,12 @@ def test_a_secret_is_bound_to_its_dataset_and_place(tmp_path: Path, means: Datas
     """Whoever may write to the disk cannot make the node give out another segment's secret."""
     datasets = directory(tmp_path, means)
     one, other = datasets.create(DATASET), datasets.create(b"e" * 32)
-    wrapped = one._keys.wrap(0, bytes(32))
-    assert one._keys.unwrap(0, wrapped) == bytes(32)
-    assert one._keys.index_secret != other._keys.index_secret
+    wrapped = one._keys.wrap([0], bytes(32))
+    assert one._keys.unwrap([0], wrapped) == bytes(32)
+    assert one._index_secret() != other._index_secret()
     for keys, first in ((one._keys, 1), (other._keys, 0)):
         with pytest.raises(DecryptionFailed):
-            keys.unwrap(first, wrapped)
+            keys.unwrap([first], wrapped)
     datasets.close()
 
 
@@ -201,7 +209,7 @@ def test_secrets_and_nonces_are_drawn_afresh_for_every_segment(tmp_path: Path, e
         drawn.append(os.urandom(size))
         return drawn[-1]
 
-    means = DatasetMeans(engine, random, bytes(16), map_bytes=1 << 28)
+    means = DatasetMeans(engine, random, at_rest, map_bytes=1 << 28)
     dataset = directory(tmp_path, means).create(DATASET)
     publish(dataset, rows(0, 5))
     publish(dataset, rows(5, 5))

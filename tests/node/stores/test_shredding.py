@@ -11,10 +11,11 @@ import pytest
 from audit.errors import StoreDamaged, StoreLocked
 from crypto.packed import Packed
 from node.errors import DatasetPurged
+from node.stores.dataset_index import INDEX_KIND
 from node.stores.datasets import DatasetDirectory
 from node.stores.environment import Environment
 from node.stores.publication import ready_path
-from node.stores.sealed_dataset import INDEX_KIND, DatasetMeans, SealedDataset
+from node.stores.sealed_dataset import DatasetMeans, SealedDataset
 from node.stores.shredding import MARKER, is_shredded
 from tests.node.stores.checked_dataset import DATASET, check_dataset, cut_small, directory, publish, rows
 from tests.node.stores.conftest import MAP_BYTES
