@@ -37,7 +37,7 @@ from node.exchange.anchoring import Anchoring
 from node.exchange.auditing import Auditing
 from node.exchange.context import AnchorNetwork, Context, Limits, audit_origin
 from node.exchange.granting import Granting
-from node.exchange.journal import Step
+from node.exchange.journal import Step as Entry
 from node.exchange.ledger import LEDGER_LAYOUT, Ledger
 from node.exchange.notes import every_key
 from node.exchange.provider import Provider
@@ -46,12 +46,18 @@ from node.exchange.tracing import Tracing
 from node.exchange.witnessing import Witnessing
 from node.keys.material import Means
 from node.model.events import Event, member_subject
+from node.model.keys import Step
+from node.rotation.compromise import Compromising
+from node.rotation.kinds import Places, check_in_force
+from node.rotation.rotating import Rotating
 from node.rpc.answers import ProtoAnswers
 from node.rpc.audit_service import AuditService
 from node.rpc.certificates import TLSIdentity, read_client_certificates
 from node.rpc.department_service import DepartmentService
+from node.rpc.faces import KeysView
 from node.rpc.gate import Gate
 from node.rpc.identity import Identities
+from node.rpc.keys_service import KeysService
 from node.rpc.peer_service import PeerService
 from node.rpc.peers import GRPCPeers
 from node.rpc.server import Server, Services
@@ -135,6 +141,7 @@ class Node:
         self._head_file = HeadFile(settings.head_file)
         self._witnessed_heads: dict[str, HeadFile] = {}
         self._check_log()
+        self._check_keys()
         self._ledger.replay(self._log)
         self._index.catch_up(self._log)
         self._context = self._make_context(random)
@@ -168,11 +175,13 @@ class Node:
 
         # In the reverse order: no more calls, then the last entry, then the anchor over it.
         self._opened.push_async_callback(end)
-        await context.journal.record(Step(Event.NODE_STARTED, member, member_subject(member)))
+        await context.journal.record(Entry(Event.NODE_STARTED, member, member_subject(member)))
         self._opened.push_async_callback(
-            context.journal.record, Step(Event.NODE_STOPPED, member, member_subject(member))
+            context.journal.record, Entry(Event.NODE_STOPPED, member, member_subject(member))
         )
         self._opened.push_async_callback(self._server.stop, self._settings.grace_seconds)
+        rotating = asyncio.create_task(self._rotating.serve())
+        self._opened.push_async_callback(_ended, rotating)
         # Peers may be slow to answer, or not there.
         handing_over = asyncio.create_task(self._granting.keep_handing_over())
         self._opened.push_async_callback(_ended, handing_over)
@@ -253,6 +262,14 @@ class Node:
             if anchor is not None:
                 check_not_behind(tree, anchor.size, anchor.root, name)
 
+    def _check_keys(self) -> None:
+        """Raise KeysNotInForce unless the keys that are active here are those of the chain; a rotation that was being committed may be ahead."""
+        member = self._chain.view.member(self._settings.member_id)
+        if member is not None:
+            rotation = self._list_keys().rotation
+            committing = rotation is not None and rotation.step == Step.COMMITTING
+            check_in_force(self._keys, member.keys, but=rotation.kind if rotation is not None and committing else None)
+
     def _reflect(self, first: int, entries: Packed) -> None:
         """What every durable batch does before its callers go on."""
         self._ledger.apply(first, entries)
@@ -266,7 +283,7 @@ class Node:
 
     def _make_context(self, random: Random) -> Context:
         settings, data = self._settings, self._settings.data_directory
-        datasets = DatasetDirectory(
+        self._datasets = DatasetDirectory(
             data / DATASETS,
             settings.member_id,
             DatasetMeans(
@@ -277,7 +294,8 @@ class Node:
                 max_publish_bytes=settings.max_publish_gigabytes * GIGABYTE,
             ),
         )
-        self._opened.callback(datasets.close)
+        self._opened.callback(self._datasets.close)
+        self._vaults = DiskVaults(data / VAULTS)
         tls = self._tls()
         peers = GRPCPeers(self._chain.view, tls)
         self._opened.push_async_callback(peers.close)
@@ -293,9 +311,9 @@ class Node:
             tree=self._log.tree,
             index=self._index,
             ledger=self._ledger,
-            datasets=datasets,
+            datasets=self._datasets,
             peers=peers,
-            vaults=DiskVaults(data / VAULTS),
+            vaults=self._vaults,
             answers=ProtoAnswers(),
             keep_head=self._head_file.keep,
             decided_head=DecidedHead(data / DECIDED_HEAD),
@@ -314,6 +332,12 @@ class Node:
                 cosignatures_needed=settings.cosignatures_needed,
             ),
         )
+
+    def _list_keys(self) -> KeysView:
+        """Every key, wherever it is kept."""
+        manifests = [keeper.manifest for keeper in self._keys.keepers]
+        rotation = next((one.rotation for one in manifests if one.rotation is not None), None)
+        return KeysView(self._settings.member_id, [key for one in manifests for key in one.keys], rotation)
 
     def _at_rest(self) -> AtRestKeys:
         """The keys of this node's disk now."""
@@ -345,7 +369,12 @@ class Node:
             )
         )
         self._granting = Granting(context)
+        self._places = Places(
+            context, self._keys, (self._chain, *self._anchor_chains.values()), self._datasets, self._vaults
+        )
+        self._rotating = Rotating(self._places, settings.settle_seconds, settings.retire_seconds)
         clients = read_client_certificates(map(_certificate, settings.client_certificates))
+        security = read_client_certificates(map(_certificate, settings.security_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
             audit=AuditService(auditing, Witnessing(context, self._witnessed), auditing.finality),
@@ -356,9 +385,12 @@ class Node:
                 tracing=Tracing(context, auditing, self._chain.proofs),
                 node=status,
             ),
+            keys=KeysService(self._rotating, Compromising(self._places, self._rotating), self._list_keys),
         )
         gate = Gate(self._logger, random, self._metrics.call_ended)
-        return Server(settings.listen, self._tls(), Identities(view, settings.member_id, clients), services, gate)
+        return Server(
+            settings.listen, self._tls(), Identities(view, settings.member_id, clients, security), services, gate
+        )
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

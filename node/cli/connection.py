@@ -16,11 +16,11 @@ _ANY = ("0.0.0.0:", "[::]:")
 
 
 @contextmanager
-def connected(config: Path) -> Iterator[Client]:
-    """A client of the node that a configuration describes, as the department's own program. Raises Refusals."""
+def connected(config: Path, program: str = CLIENT) -> Iterator[Client]:
+    """A client of the node that a configuration describes, as the department's own program or (`SECURITY`) its security team. Raises Refusals."""
     settings = load(config)
-    own = open_program_certificate(settings.keys_directory, CLIENT, passphrase())
-    certificate = node_certificates(settings.keys_directory)[0]
+    own = open_program_certificate(settings.keys_directory, program, passphrase())
+    certificate = b"".join(node_certificates(settings.keys_directory))
     address = settings.listen
     for wildcard in _ANY:
         address = address.replace(wildcard, "127.0.0.1:")

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.output import Output, table
+from kiteline.keys.v1 import keys_pb2 as pb
+from node.cli.connection import connected
+from node.cli.errors import WrongUsage
+from node.cli.output import Output, spoken, table
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
-from node.model.lines import write_time
+from node.keys.store import SECURITY
+from node.model.lines import read_time, write_time
 
 if TYPE_CHECKING:
     from node.keys.manifest import Manifest
@@ -48,6 +54,134 @@ def adopt(
         ):
             _show(output, own.adopt(other))
         output.note("Start the node; the keys that were replaced retire by themselves.")
+
+
+class KindOfKey(StrEnum):
+    """Kinds, as they are typed."""
+
+    SIGNING = "signing"
+    ENCRYPTION = "encryption"
+    ACCOUNT = "account"
+    TLS = "tls"
+    AT_REST = "at-rest"
+
+
+KindArgument = Annotated[KindOfKey, typer.Argument(help="Which key.", show_default=False)]
+
+
+@app.command("rotate", epilog="Example: kiteline keys rotate signing --drill; kiteline keys rotate signing")
+def rotate(
+    kind: KindArgument,
+    drill: Annotated[bool, typer.Option("--drill", help="Do everything but commit, and take it back.")] = False,
+    hold: Annotated[bool, typer.Option("--hold", help="Stop at the commit point, for `commit` or `undo`.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Put a new key in another's place while the node runs."""
+    with reporting(as_json=as_json) as output, connected(config, SECURITY) as client:
+        if drill and hold:
+            raise WrongUsage("a drill holds at nothing: give --drill or --hold")
+        mode = pb.ROTATION_MODE_DRILL if drill else pb.ROTATION_MODE_HOLD if hold else pb.ROTATION_MODE_THROUGH
+        request = pb.RotateKeyRequest(kind=_number(kind), mode=mode)
+        _tell_outcome(output, f"rotate {kind}", client.keys.RotateKey(request), drill=drill)
+
+
+@app.command("commit", epilog="Example: kiteline keys commit")
+def commit(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
+    """Carry out the rotation that was held."""
+    with reporting(as_json=as_json) as output, connected(config, SECURITY) as client:
+        _tell_outcome(output, "commit", client.keys.CommitRotation(pb.CommitRotationRequest()))
+
+
+@app.command("undo", epilog="Example: kiteline keys undo")
+def undo(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
+    """Take back the rotation under way; until its commit point nothing has changed."""
+    with reporting(as_json=as_json) as output, connected(config, SECURITY) as client:
+        _outcome(output, client.keys.UndoRotation(pb.UndoRotationRequest()).outcome)
+
+
+@app.command("compromise", epilog="Example: kiteline keys compromise signing --since 2026-11-24T01:00:00.000Z")
+def compromise(
+    kind: KindArgument,
+    since: Annotated[str, typer.Option(help="Since when it may be in others' hands, as 2026-11-24T01:00:00.000Z.")],
+    number: Annotated[
+        int, typer.Option(min=0, help="A key that was replaced already, by its number. Default: the one in use.")
+    ] = 0,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Replace a key at once, declare it compromised on the chain, and list everything it had a part in since then."""
+    with reporting(as_json=as_json) as output, connected(config, SECURITY) as client:
+        request = pb.DeclareCompromiseRequest(
+            kind=_number(kind), since_seconds=read_time(since) // 1_000, number=number
+        )
+        declared, entries = pb.Declaration(), []
+        with output.progress(f"compromise {kind}", None) as bar:
+            for response in client.keys.DeclareCompromise(request):
+                match response.WhichOneof("content"):
+                    case "progress":
+                        bar.to(response.progress.done, response.progress.total or None)
+                    case "declaration":
+                        declared = response.declaration
+                    case _:
+                        entries.append(response.entry)
+        document = {
+            "kind": kind.value,
+            "old_number": declared.old_number,
+            "new_number": declared.new_number,
+            "epochs": list(declared.epochs),
+            "transactions": [digest.hex() for digest in declared.transaction_hashes],
+            "entries": [
+                {
+                    "index": one.index,
+                    "time": write_time(one.time_ms),
+                    "event": one.event,
+                    "subject": one.subject,
+                    "note_digest": one.note_digest.hex(),
+                }
+                for one in entries
+            ],
+        }
+        rows = [[one.index, write_time(one.time_ms), one.event, one.subject, one.note_digest.hex()] for one in entries]
+        title = f"What {kind} {declared.old_number} had a part in since {since}"
+        output.result(document, table(title, ["entry", "time", "event", "subject", "note"], rows, right=["entry"]))
+        output.note(
+            f"{kind} {declared.new_number} is in use; {kind} {declared.old_number} is declared compromised on the chain. "
+            f"{len(entries)} entries of the log are to be looked at."
+        )
+
+
+def _number(kind: KindOfKey) -> str:
+    """As protobuf takes an enumeration by name."""
+    return f"KEY_KIND_{kind.name}"
+
+
+def _tell_outcome(
+    output: Output, title: str, responses: Iterator[pb.RotateKeyResponse], *, drill: bool = False
+) -> None:
+    outcome = pb.Outcome()
+    with output.progress(title, None) as bar:
+        for response in responses:
+            if response.WhichOneof("content") == "progress":
+                bar.to(response.progress.done, response.progress.total or None)
+            else:
+                outcome = response.outcome
+    _outcome(output, outcome, drill=drill)
+
+
+def _outcome(output: Output, outcome: pb.Outcome, *, drill: bool = False) -> None:
+    name = pb.KeyKind.Name(outcome.kind).removeprefix("KEY_KIND_").lower().replace("_", "-")
+    document = {
+        "kind": name,
+        "number": outcome.number,
+        "step": outcome.step,
+        "report": list(outcome.report),
+        "drill": drill,
+    }
+    text = "\n".join([f"{name} {outcome.number}: {outcome.step}", *(f"  {sentence}" for sentence in outcome.report)])
+    output.result(document, spoken(text))
+    if outcome.step == "prepared":
+        output.note("`kiteline keys commit` carries it out; `kiteline keys undo` takes it back.")
 
 
 def _show(output: Output, manifest: Manifest) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from crypto.signer import Decrypter, Signer
-from node.keys.manifest import KeyRecord, Manifest, Mode
+from node.keys.manifest import KeyRecord, Manifest
 from node.keys.material import AccountSigner
-from node.model.keys import Kind
+from node.model.keys import Kind, Mode
 
 
 class Keeper(Protocol):

@@ -23,7 +23,7 @@ from enum import StrEnum
 from crypto.credit_code import check_credit_code
 from crypto.errors import CreditCodeInvalid
 from node.errors import KeyStateInvalid, KeyStoreInvalid, StatementInvalid
-from node.model.keys import Kind, Step
+from node.model.keys import Kind, Mode, Step
 from node.model.lines import read_time, write_time
 
 HEADER = "kiteline/key-store/v1"
@@ -50,14 +50,6 @@ TRANSITIONS = {
     State.RETIRED: frozenset({State.COMPROMISED}),
     State.COMPROMISED: frozenset[State](),
 }
-
-
-class Mode(StrEnum):
-    """How far a rotation goes by itself: to its end, to the commit point, or only through its rehearsal."""
-
-    THROUGH = "through"
-    HOLD = "hold"
-    DRILL = "drill"
 
 
 @dataclass(frozen=True, order=True)

@@ -36,7 +36,7 @@ from crypto.errors import KeyFileExposed, KeyInvalid
 from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from node.errors import KeyStoreHeld, KeyStoreInvalid, RotationUnderWay
-from node.keys.manifest import KeyRecord, Manifest, Mode, State, founded, parse_manifest
+from node.keys.manifest import KeyRecord, Manifest, State, founded, parse_manifest
 from node.keys.material import (
     AccountKey,
     Material,
@@ -51,7 +51,7 @@ from node.keys.material import (
     write,
     write_tls,
 )
-from node.model.keys import CHAIN_KINDS, Kind
+from node.model.keys import CHAIN_KINDS, Kind, Mode
 
 MANIFEST, LOCK = "store", "lock"
 CLIENT, SECURITY = "client", "security"

@@ -24,3 +24,11 @@ class Step(StrEnum):
     BEGUN = "begun"
     PREPARED = "prepared"
     COMMITTING = "committing"
+
+
+class Mode(StrEnum):
+    """How far a rotation goes by itself: to its end, to the commit point, or only through its rehearsal."""
+
+    THROUGH = "through"
+    HOLD = "hold"
+    DRILL = "drill"

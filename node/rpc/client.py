@@ -18,6 +18,7 @@ from crypto.packed import Packed
 from kiteline.audit.v1.audit_pb2_grpc import AuditServiceStub
 from kiteline.exchange.v1 import department_pb2 as pb
 from kiteline.exchange.v1.department_pb2_grpc import DepartmentServiceStub
+from kiteline.keys.v1.keys_pb2_grpc import KeysServiceStub
 from node.errors import ConfigurationInvalid
 from node.rpc import shapes
 from node.rpc.certificates import TLSIdentity, to_der
@@ -36,6 +37,7 @@ class Client:
     Attributes:
         department: DepartmentService; one method an RPC.
         audit: AuditService of this node, likewise.
+        keys: KeysService, for a certificate of the security team.
         last_stream_seconds: how long the last publication took, from its first message to its last answer.
     """
 
@@ -46,6 +48,7 @@ class Client:
             raise ConfigurationInvalid("the node's certificate is not PEM") from cause
         self._channel = grpc.secure_channel(address, credentials(own, node_certificate_pem), options=made)
         self.department = Calls(DepartmentServiceStub(self._channel), address)  # type: ignore[no-untyped-call]  # generated
+        self.keys = Calls(KeysServiceStub(self._channel), address)  # type: ignore[no-untyped-call]  # likewise
         self.audit = Calls(AuditServiceStub(self._channel), address)  # type: ignore[no-untyped-call]  # likewise
         self.last_stream_seconds = 0.0
 

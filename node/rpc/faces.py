@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from node.exchange.granting import Wish
 from node.exchange.publishing import Offer
 from node.model.chain import Member, Mined
 from node.model.grants import Explanation, Terms
+from node.model.keys import Kind, Mode
 from node.model.results import (
     CatalogueEntry,
     FetchProgress,
@@ -23,6 +24,10 @@ from node.model.results import (
     QueryResult,
 )
 from node.model.transfer import OrderNote, QueryAnswer, QueryAsked, ReceiptNote, StreamMessage
+
+Tell = Callable[
+    [str, int, int], None
+]  # what is being done, how much of it, of how much; 0 of 0 where it is not counted
 
 
 class ProviderFace(Protocol):
@@ -189,3 +194,116 @@ class TracingFace(Protocol):
 
     async def member_range(self, member_id: str, first: int, count: int, *, anchored: bool) -> bytes:
         """The range file of up to `count` entries of a member's log."""
+
+
+class KeyView(Protocol):
+    """A key as it is listed (node.keys.manifest.KeyRecord)."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it is for."""
+
+    @property
+    def number(self) -> int:
+        """Counted from 1 for each kind."""
+
+    @property
+    def state(self) -> str:
+        """next, active, retiring, retired or compromised."""
+
+    @property
+    def digest(self) -> bytes:
+        """What names its public side, 32 bytes."""
+
+    @property
+    def since_ms(self) -> int:
+        """When it came into its state, Unix ms."""
+
+
+class RotationView(Protocol):
+    """A rotation under way (node.keys.manifest.RotationRecord)."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind of key."""
+
+    @property
+    def number(self) -> int:
+        """Of the next key."""
+
+    @property
+    def step(self) -> str:
+        """begun, prepared or committing."""
+
+    @property
+    def mode(self) -> str:
+        """through, hold or drill."""
+
+    @property
+    def begun_ms(self) -> int:
+        """Unix ms."""
+
+
+@dataclass(frozen=True)
+class KeysView:
+    """Every key of the node."""
+
+    member_id: str
+    keys: Sequence[KeyView]
+    rotation: RotationView | None
+
+
+@dataclass(frozen=True)
+class RotatedView:
+    """How a rotation, or its drill, ended: prepared, active or undone. `report`: sentences about what was tried and done."""
+
+    kind: Kind
+    number: int
+    step: str
+    report: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AffectedView:
+    """An entry of the log that a compromised key had a part in. `note_digest`: of its note, or empty."""
+
+    index: int
+    time_ms: int
+    event: str
+    subject: str
+    note_digest: bytes
+
+
+@dataclass(frozen=True)
+class CompromisedView:
+    """What was declared. `transactions`: of the declarations, one a network; empty for a key of the disk."""
+
+    kind: Kind
+    old: int
+    new: int
+    epochs: tuple[int, ...]
+    transactions: tuple[bytes, ...]
+    affected: tuple[AffectedView, ...]
+
+
+class RotatingFace(Protocol):
+    """Rotations (node.rotation.rotating.Rotating)."""
+
+    async def rotate(self, kind: Kind, mode: Mode, tell: Tell) -> RotatedView:
+        """Rotate a key, as far as the mode says."""
+
+    async def commit(self, tell: Tell) -> RotatedView:
+        """Carry out the rotation that was held."""
+
+    async def undo(self) -> RotatedView:
+        """Take back the rotation under way."""
+
+
+class CompromisingFace(Protocol):
+    """Keys in others' hands (node.rotation.compromise.Compromising)."""
+
+    async def compromise(self, kind: Kind, since_seconds: int, tell: Tell) -> CompromisedView:
+        """Replace the active key, and declare it."""
+
+    async def declare(self, kind: Kind, number: int, since_seconds: int, tell: Tell) -> CompromisedView:
+        """Declare a key that was replaced before."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from node.errors import NotAMember, NotThisDepartment
+from node.errors import NotAMember, NotASecurityOfficer, NotThisDepartment
 from node.model.chain import Member
 from node.ports import ChainView
 from node.rpc.certificates import fingerprint, roots, to_der
@@ -19,12 +19,17 @@ class Identities:
         view: the chain.
         member_id: of this node.
         clients: the department's own client certificates, DER.
+        security: those of its security team, likewise.
     """
 
-    def __init__(self, view: ChainView, member_id: str, clients: Sequence[bytes]) -> None:
+    def __init__(
+        self, view: ChainView, member_id: str, clients: Sequence[bytes], security: Sequence[bytes] = ()
+    ) -> None:
         self._view = view
         self._member_id = member_id
         self._clients = tuple(clients)
+        self._security = tuple(security)
+        self._officers = frozenset(fingerprint(certificate) for certificate in security)
         self._fingerprints = frozenset(fingerprint(certificate) for certificate in clients)
 
     def member(self, certificate: bytes) -> Member:
@@ -38,6 +43,11 @@ class Identities:
         """Check that the certificate is one of the department's own. Raises NotThisDepartment."""
         if fingerprint(certificate) not in self._fingerprints:
             raise NotThisDepartment("the certificate is not one that this node's configuration lists")
+
+    def security(self, certificate: bytes) -> None:
+        """Check that the certificate is of the security team. Raises NotASecurityOfficer."""
+        if fingerprint(certificate) not in self._officers:
+            raise NotASecurityOfficer("the certificate is not one of the security team's in this node's configuration")
 
     def reader(self, certificate: bytes) -> Member:
         """The active member who reads the log: another one, or this one through its own programs. Raises NotAMember."""
@@ -53,7 +63,7 @@ class Identities:
 
     def roots(self) -> bytes:
         """The PEM texts of every certificate that a handshake accepts now."""
-        return roots(self._view.members(), self._clients)
+        return roots(self._view.members(), (*self._clients, *self._security))
 
 
 def shown_certificate(context: grpc.aio.ServicerContext[object, object]) -> bytes:

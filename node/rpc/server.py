@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from kiteline.audit.v1 import audit_pb2
 from kiteline.exchange.v1 import department_pb2, peer_pb2
+from kiteline.keys.v1 import keys_pb2
 from node.errors import ConfigurationInvalid, PortTaken
 from node.rpc.audit_service import AuditService
 from node.rpc.certificates import TLSIdentity
@@ -24,12 +25,14 @@ from node.rpc.channels import MAX_MESSAGE_BYTES
 from node.rpc.department_service import DepartmentService
 from node.rpc.gate import Gate
 from node.rpc.identity import Identities
+from node.rpc.keys_service import KeysService
 from node.rpc.peer_service import PeerService
 
 _PEER = peer_pb2.DESCRIPTOR.services_by_name["PeerService"]
 _AUDIT = audit_pb2.DESCRIPTOR.services_by_name["AuditService"]
 _DEPARTMENT = department_pb2.DESCRIPTOR.services_by_name["DepartmentService"]
-_SERVICES = (_PEER, _AUDIT, _DEPARTMENT)
+_KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeysService"]
+_SERVICES = (_PEER, _AUDIT, _DEPARTMENT, _KEYS)
 
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -50,6 +53,7 @@ class Services:
     peer: PeerService
     audit: AuditService
     department: DepartmentService
+    keys: KeysService
 
 
 class Server:
@@ -74,6 +78,7 @@ class Server:
                 gate.bind(_PEER, services.peer, identities.member),
                 gate.bind(_AUDIT, services.audit, identities.reader),
                 gate.bind(_DEPARTMENT, services.department, identities.department),
+                gate.bind(_KEYS, services.keys, identities.security),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

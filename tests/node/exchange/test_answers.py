@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crypto.wrap import KEK_SIZE, unwrap_secrets
+from crypto.wrap import KEK_SIZE
 from node.errors import DeliveryInvalid
 from node.exchange.answering import Answering
 from node.exchange.opening import kept_context
@@ -39,7 +39,7 @@ async def test_a_proven_record_with_another_key_is_no_answer_and_is_kept_as_evid
     kept = context.vaults(grant_id).keys(1)
     assert kept is not None
     bound_to = kept_context(context, grant_id, 1)
-    assert len(unwrap_secrets(context.engine, context.encryption_key, bound_to, kept)) == KEK_SIZE
+    assert len(context.unwrap(bound_to, kept)) == KEK_SIZE
 
 
 async def test_where_the_grant_does_not_show_the_key_the_provider_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:

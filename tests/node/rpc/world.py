@@ -52,8 +52,10 @@ from node.rpc.department_service import DepartmentService
 from node.rpc.faces import AnchorNetworkStatus, NodeStatus
 from node.rpc.gate import Gate
 from node.rpc.identity import Identities
+from node.rpc.keys_service import KeysService
 from node.rpc.peer_service import PeerService
 from node.rpc.server import Server, Services
+from tests.node.rpc.locksmith import Locksmith
 from tests.support.memory_chain import MemoryChain, MemoryView
 from tests.support.statements import member_id
 
@@ -333,6 +335,8 @@ class World:
         self.provider_tls = tls_identity(PROVIDER)
         self.requester_tls = tls_identity(REQUESTER)
         self.client_tls = tls_identity("a program")
+        self.security_tls = tls_identity("the security team")
+        self.locksmith = Locksmith(PROVIDER)
         self.provider = MemoryProvider()
         self.office = MemoryOffice()
         self.audit = MemoryAudit()
@@ -366,8 +370,14 @@ class World:
                 tracing=self.office,
                 node=self.office,
             ),
+            keys=KeysService(self.locksmith, self.locksmith, self.locksmith.keys),
         )
-        identities = Identities(self.view, PROVIDER, [to_der(self.client_tls.certificate_pem)])
+        identities = Identities(
+            self.view,
+            PROVIDER,
+            [to_der(self.client_tls.certificate_pem)],
+            [to_der(self.security_tls.certificate_pem)],
+        )
         gate = Gate(self.log, os.urandom, lambda method, code, _seconds: self.calls.append((method, code)))
         return Server(listen, self.provider_tls, identities, services, gate)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from audit.errors import DiskFull, StoreDamaged
 from crypto.engine import Engine
 from crypto.errors import DecryptionFailed, EncodingInvalid
+from crypto.signer import HeldKey
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import sm3
 from crypto.wrap import unwrap_secrets, wrap_secrets
@@ -36,10 +37,10 @@ def opened_by(engine: Engine, *keys: SM2PrivateKey, context: bytes, blob: bytes)
     """Open with whichever key it is."""
     for key in keys[:-1]:
         try:
-            return unwrap_secrets(engine, key, context, blob)
+            return unwrap_secrets(engine, HeldKey(engine, key), context, blob)
         except DecryptionFailed:
             continue
-    return unwrap_secrets(engine, keys[-1], context, blob)
+    return unwrap_secrets(engine, HeldKey(engine, keys[-1]), context, blob)
 
 
 def change_to(engine: Engine, key: SM2PrivateKey) -> KeyChange:
@@ -52,7 +53,7 @@ def change_to(engine: Engine, key: SM2PrivateKey) -> KeyChange:
 
 
 def under(vaults: DiskVaults, engine: Engine, key: SM2PrivateKey) -> int:
-    return vaults.under(partial(unwrap_secrets, engine, key), wrap_context)
+    return vaults.under(partial(unwrap_secrets, engine, HeldKey(engine, key)), wrap_context)
 
 
 @pytest.fixture
