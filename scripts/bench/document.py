@@ -36,6 +36,12 @@ TABLES = (
         "With many callers, the log gathers what waits into one commit, and raw LMDB commits for each.",
     ),
     Table(
+        "at_rest",
+        "Keys at rest",
+        "Every segment's secret under another at-rest key, in batches of 4,096 with a sync each; each is opened, wrapped and opened again. The baseline is py-lmdb alone that reads and writes over the very same rows in as many commits. "
+        "Reads go all over the dataset, from one thread, with nothing else and with a re-wrap in another.",
+    ),
+    Table(
         "exchange",
         "Publishing and bulk exchange",
         "Real node processes on one machine. A publication is over when its version is on the chain, a fetch when the verified plaintext is on the requester's disk. The baseline is a plain gRPC "
