@@ -1,4 +1,4 @@
-"""Certificates with SM2 (X.509 version 3, RFC 5280, section 4.1), read strictly and kept as the bytes that were signed."""
+"""Certificates with SM2 (X.509, RFC 5280, section 4.1), read strictly and kept as the bytes that were signed."""
 
 from __future__ import annotations
 
@@ -112,10 +112,13 @@ def write_certificates(chain: Sequence[Certificate]) -> bytes:
 
 def _read(signed: Signed) -> Certificate:
     fields = Reader(signed.body).sequence()
-    version = Reader(fields.element(CONTEXT_0)) if fields.peek() == CONTEXT_0 else None
-    if version is None or version.integer() != _VERSION_3:
-        raise EncodingInvalid("it is not of version 3")
-    version.finish()
+    # OpenSSL 3.0 issues version 1 where no extension is asked for. Such a one says nothing of authority and so has none.
+    is_version_1 = fields.peek() != CONTEXT_0
+    if not is_version_1:
+        version = Reader(fields.element(CONTEXT_0))
+        if version.integer() != _VERSION_3:
+            raise EncodingInvalid("it is of neither version 1 nor version 3")
+        version.finish()
     serial = read_serial(fields)
     if encode(SEQUENCE, fields.element(SEQUENCE)) != signed.algorithm:  # RFC 5280, section 4.1.1.2
         raise EncodingInvalid("it names two algorithms")
@@ -128,12 +131,12 @@ def _read(signed: Signed) -> Certificate:
     subject = Name.read(fields.element(SEQUENCE))
     key = SM2PublicKey.from_der(encode(SEQUENCE, fields.element(SEQUENCE)))
     for tag in _UNIQUE_IDS:
-        if fields.peek() == tag:
+        if not is_version_1 and fields.peek() == tag:
             fields.element(tag)
     extensions = Extensions()
-    if not fields.at_end:
+    if not is_version_1 and not fields.at_end:
         wrapped = Reader(fields.element(CONTEXT_3))
         extensions = read_extensions(wrapped.sequence())
         wrapped.finish()
-        fields.finish()
+    fields.finish()
     return Certificate(signed, serial, issuer, subject, not_before, not_after, key, extensions)
