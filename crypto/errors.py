@@ -104,3 +104,94 @@ class CreditCodeInvalid(CryptoError):
     reason = "CREDIT_CODE_INVALID"
     seen_by = "operator, caller"
     remedy = "Type the 18 characters as on the organisation's certificate."
+
+
+class CertificateInvalid(CryptoError):
+    """A certificate is ill-formed, of another algorithm, or its signature does not verify under its issuer's key."""
+
+    reason = "CERTIFICATE_INVALID"
+    seen_by = "operator, auditor"
+    remedy = (
+        "Have it issued again with SM2 and SM3 under the user id 1234567812345678; OpenSSL before 4.0 signs under an "
+        "empty id unless it is given `-sigopt distid:1234567812345678`."
+    )
+
+
+class CertificateExpired(CryptoError):
+    """The time that is asked about is after a certificate's last second."""
+
+    reason = "CERTIFICATE_EXPIRED"
+    seen_by = "operator, auditor"
+    remedy = "Have the certificate that the message names issued again, and check this machine's clock."
+
+
+class CertificateNotYetValid(CryptoError):
+    """The time that is asked about is before a certificate's first second."""
+
+    reason = "CERTIFICATE_NOT_YET_VALID"
+    seen_by = "operator, auditor"
+    remedy = "Check this machine's clock; if it is right, wait until the time that the message names."
+
+
+class CertificateChainBroken(CryptoError):
+    """No chain of certificates leads from this one to one that is trusted."""
+
+    reason = "CERTIFICATE_CHAIN_BROKEN"
+    seen_by = "operator, auditor"
+    remedy = "Put the certificate of the issuer that the message names into the chain, or among the trusted ones."
+
+
+class CertificateRevoked(CryptoError):
+    """Its issuer revoked a certificate, at the time and for the reason that the details give."""
+
+    reason = "CERTIFICATE_REVOKED"
+    seen_by = "operator, auditor"
+    remedy = "Use the certificate that replaced it; what was signed before the date of a compromise is judged by hand."
+
+
+class CertificateUsage(CryptoError):
+    """A certificate may not be used for this: its key usage, its constraints or a critical extension forbid it."""
+
+    reason = "CERTIFICATE_USAGE"
+    seen_by = "operator, auditor"
+    remedy = "Use the other certificate of the pair: one is for signatures, one for encryption, neither issues others."
+
+
+class CertificateRequestInvalid(CryptoError):
+    """A request for a certificate is ill-formed, is not signed by the key that it is for, or names another member."""
+
+    reason = "CERTIFICATE_REQUEST_INVALID"
+    seen_by = "operator"
+    remedy = "Make the request again with `kiteline keys request`, or OpenSSL with `-sigopt distid:1234567812345678`."
+
+
+class RevocationListInvalid(CryptoError):
+    """A revocation list is ill-formed, or its signature does not verify under its issuer's key."""
+
+    reason = "CRL_INVALID"
+    seen_by = "operator, auditor"
+    remedy = "Fetch the list again from its issuer."
+
+
+class RevocationListMissing(CryptoError):
+    """Whether a certificate was revoked is asked, and there is no list of its issuer."""
+
+    reason = "CRL_MISSING"
+    seen_by = "operator, auditor"
+    remedy = "Fetch the list of the issuer that the message names; `kiteline ca crl` makes one."
+
+
+class RevocationListExpired(CryptoError):
+    """The newest list of an issuer should have been followed by another by now."""
+
+    reason = "CRL_EXPIRED"
+    seen_by = "operator, auditor"
+    remedy = "Fetch the newest list of the issuer that the message names; `kiteline ca crl` makes one."
+
+
+class RevocationListNotYetValid(CryptoError):
+    """Each list of an issuer was made after the time that is asked about."""
+
+    reason = "CRL_NOT_YET_VALID"
+    seen_by = "operator, auditor"
+    remedy = "Check this machine's clock, or give the list that was in force at that time."

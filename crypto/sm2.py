@@ -128,7 +128,7 @@ class SM2PrivateKey:
         A block of parameters may stand before the key, and must name SM2. Raises KeyInvalid, also where the public key
         inside is another's.
         """
-        blocks = _pem_blocks(pem)
+        blocks = pem_blocks(pem)
         if len(blocks) > 1 and blocks[0][0] in _PARAMETERS_LABELS and blocks[0][1] == _NAMED_CURVE:
             del blocks[0]
         if len(blocks) == 1 and blocks[0][0] in _RFC_5915_LABELS:
@@ -241,11 +241,11 @@ def to_pem(der: bytes, label: str) -> bytes:
 
 def pem_body(pem: bytes, label: str) -> bytes:
     """The DER inside the one PEM block, which has this label. Raises KeyInvalid."""
-    return _single(_pem_blocks(pem), label)
+    return _single(pem_blocks(pem), label)
 
 
-def _pem_blocks(pem: bytes) -> list[tuple[str, bytes]]:
-    """Label and DER of each block (RFC 7468). Text between blocks explains and is not read."""
+def pem_blocks(pem: bytes) -> list[tuple[str, bytes]]:
+    """Label and DER of each block (RFC 7468). Text between blocks explains and is not read. Raises KeyInvalid."""
     blocks = _PEM_BLOCK.findall(pem)
     if len(blocks) != pem.count(b"-----BEGIN"):
         raise KeyInvalid("a PEM block does not end as it began")

@@ -431,6 +431,32 @@ class FileExists(NodeError):
     remedy = "Choose another name, or overwrite it with --force."
 
 
+class AuthorityUnusable(NodeError):
+    """A certificate authority's directory is absent, there already, damaged, or cannot be written."""
+
+    reason = "AUTHORITY_UNUSABLE"
+    seen_by = "operator"
+    remedy = (
+        "Name the directory that `kiteline ca create` made; if its index was changed, put the newest copy of it back."
+    )
+
+
+class AuthorityHeld(NodeError):
+    """Another command acts as this certificate authority."""
+
+    reason = "AUTHORITY_HELD"
+    seen_by = "operator"
+    remedy = "Run the command again when the other one has ended."
+
+
+class SerialUnknown(NodeError):
+    """No certificate of this serial number is there to be revoked."""
+
+    reason = "SERIAL_UNKNOWN"
+    seen_by = "operator"
+    remedy = "`kiteline ca list` shows the serial numbers, and which are revoked already."
+
+
 class RequestTooLarge(NodeError):
     """A message or a batch is above the stated limit."""
 

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from node.cli import asking, auditing, chain, keeping, keys, mirroring, offering, operating, proving, purging, session
+from node.cli import (
+    asking,
+    auditing,
+    certifying,
+    chain,
+    keeping,
+    keys,
+    mirroring,
+    offering,
+    operating,
+    proving,
+    purging,
+    session,
+)
 
 app = typer.Typer(
     name="kiteline",
@@ -24,6 +37,7 @@ app.command(rich_help_panel=OPERATE, epilog="Example: kiteline status --json")(o
 app.command(rich_help_panel=OPERATE, epilog="Example: kiteline engines")(operating.engines)
 app.add_typer(chain.app, name="chain", rich_help_panel=OPERATE)
 app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
+app.add_typer(certifying.app, name="ca", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OFFER, epilog=offering.publish_epilog)(offering.publish)
 app.command(rich_help_panel=OFFER, epilog="Example: kiteline grants; kiteline grants 9b02c4e1")(offering.grants)
 app.command(rich_help_panel=OFFER, epilog="Example: kiteline decide 9b02c4e1 --approve")(offering.decide)
