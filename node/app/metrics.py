@@ -20,6 +20,7 @@ class Watched:
     log_size: Callable[[], int]
     anchored_size: Callable[[], int]
     unanchored_seconds: Callable[[], int]
+    certificate_seconds: Callable[[], int]
     cosignatures: Callable[[], int]
     cosignatures_needed: Callable[[], int]
     block_number: Callable[[], int]
@@ -45,6 +46,11 @@ class Metrics:
                 "kiteline_log_unanchored_seconds",
                 "How long the oldest entry that no anchor covers has waited.",
                 watched.unanchored_seconds,
+            ),
+            (
+                "kiteline_certificate_valid_seconds",
+                "How long the certificate that the node shows is still valid.",
+                watched.certificate_seconds,
             ),
             ("kiteline_log_cosignatures", "Witnesses that signed the head to be anchored last.", watched.cosignatures),
             (

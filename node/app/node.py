@@ -333,6 +333,10 @@ class Node:
             ),
         )
 
+    def _expiry(self) -> int:
+        """Until when the certificate that is shown now is valid, Unix time, s."""
+        return self._keys.in_use.tls.expiry_seconds()
+
     def _list_keys(self) -> KeysView:
         """Every key, wherever it is kept."""
         manifests = [keeper.manifest for keeper in self._keys.keepers]
@@ -354,12 +358,15 @@ class Node:
         self._anchoring = Anchoring(context)
         auditing = Auditing(context, self._chain.proofs)
         cosigning = self._anchoring.cosigning
-        status = Status(settings, context, lambda: self.address, lambda: cosigning.cosigned_by, self._begun)
+        status = Status(
+            settings, context, lambda: self.address, lambda: cosigning.cosigned_by, self._begun, self._expiry
+        )
         self._metrics = Metrics(
             Watched(
                 log_size=lambda: self._log.size,
                 anchored_size=status.anchored_size,
                 unanchored_seconds=status.unanchored_seconds,
+                certificate_seconds=lambda: self._expiry() - self._clock() // 1_000,
                 cosignatures=lambda: len(cosigning.cosigned_by),
                 cosignatures_needed=lambda: settings.cosignatures_needed,
                 block_number=lambda: view.health().head.number,

@@ -17,21 +17,25 @@ from node.rpc.faces import AnchorNetworkStatus, NodeStatus
 
 
 class Status:
-    """See node.rpc.faces.StatusFace. `cosigned_by`: who signed the newest head to be anchored; `begun`: time.monotonic() at the start."""
+    """See node.rpc.faces.StatusFace. `cosigned_by`: who signed the newest head to be anchored; `begun`: time.monotonic() at the start;
+    `certificate_expiry_seconds`: of the certificate that the node shows, Unix time.
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a node says of itself comes from many places
         self,
         settings: Settings,
         context: Context,
         address: Callable[[], str],
         cosigned_by: Callable[[], tuple[str, ...]],
         begun: float,
+        certificate_expiry_seconds: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._cosigned_by = cosigned_by
         self._context = context
         self._address = address
         self._begun = begun
+        self._certificate_expiry_seconds = certificate_expiry_seconds
         self._log_id = log_id(audit_origin(settings.member_id))
 
     def anchored_size(self) -> int:
@@ -80,6 +84,7 @@ class Status:
             witnesses=settings.witnesses,
             cosignatures_needed=settings.cosignatures_needed,
             cosigned_by=self._cosigned_by(),
+            certificate_expiry_seconds=self._certificate_expiry_seconds(),
             unanchored_seconds=await asyncio.to_thread(self.unanchored_seconds),
             anchor_networks=tuple(
                 AnchorNetworkStatus(one.name, one.view.health().reachable, self._anchored_on(one.view))

@@ -20,6 +20,9 @@ from node.app.settings import FILE_NAME, Settings
 from node.cli.connection import connected
 from node.cli.output import Exit, line, pairs, table, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
+from node.model.lines import write_time
+
+WARNING_DAYS = 90  # before a certificate ends
 
 init_epilog = (
     "Example: kiteline init civil --member-id 11370700004258746X --name 'Civil Affairs' --listen 127.0.0.1:7001 "
@@ -101,6 +104,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
             "log_root": answer.log_root.hex(),
             "anchored_entries": answer.anchored_size,
             "unanchored_seconds": answer.unanchored_seconds,
+            "certificate_expiry": write_time(1_000 * answer.certificate_expiry_seconds),
             "chain_reachable": answer.chain_reachable,
             "chain_id": answer.chain_id,
             "block": answer.block_number,
@@ -127,6 +131,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
                 **({"witnesses": _witnesses(answer)} if answer.witnesses else {}),
                 **{f"network {one.name}": _network(one) for one in answer.anchor_networks},
                 "chain": line(reachable, f", id {answer.chain_id}, block {answer.block_number:,}, {pending}"),
+                "certificate": _certificate(answer.certificate_expiry_seconds, time.time()),
                 "offers": f"{answer.record_count:,} records in {answer.dataset_count:,} datasets",
             }
         )
@@ -141,6 +146,13 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -
 def _waiting(answer: pb.GetStatusResponse) -> str:
     waited = answer.unanchored_seconds
     return f"; the oldest of the others has waited {timedelta(seconds=waited)}" if waited else ""
+
+
+def _certificate(expiry_seconds: int, now: float) -> Text:
+    """Until when; loud while there is still time to rotate it in."""
+    days = int((expiry_seconds - now) // 86_400)
+    soon = ("; rotate it: kiteline keys rotate tls", "bold red") if days < WARNING_DAYS else ("", "")
+    return line(f"valid until {write_time(1_000 * expiry_seconds)}, {days:,} days", soon)
 
 
 def _network(one: pb.AnchorNetwork) -> Text:

@@ -60,6 +60,10 @@ class TLSFiles:
     certificate_pem: bytes
     key_pem: bytes = field(repr=False)
 
+    def expiry_seconds(self) -> int:
+        """Until when the certificate is valid, Unix time, s."""
+        return int(x509.load_pem_x509_certificate(self.certificate_pem).not_valid_after_utc.timestamp())
+
     def certificate_der(self) -> bytes:
         """The certificate, DER."""
         return x509.load_pem_x509_certificate(self.certificate_pem).public_bytes(serialization.Encoding.DER)

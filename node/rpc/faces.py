@@ -174,6 +174,7 @@ class NodeStatus:
     cosigned_by: tuple[str, ...]
     anchor_networks: tuple[AnchorNetworkStatus, ...]
     unanchored_seconds: int
+    certificate_expiry_seconds: int
 
 
 class StatusFace(Protocol):

@@ -30,6 +30,7 @@ class Figures:
             log_size=lambda: self.log,
             anchored_size=lambda: self.anchored,
             unanchored_seconds=lambda: 40,
+            certificate_seconds=lambda: 86_400,
             cosignatures=lambda: 1,
             cosignatures_needed=lambda: 2,
             block_number=lambda: self.block,
@@ -56,6 +57,7 @@ def test_gauges_are_read_when_the_page_is_asked_for_and_calls_are_counted() -> N
         assert page["kiteline_log_entries"] == 12
         assert page["kiteline_log_anchored_entries"] == 10
         assert page["kiteline_log_unanchored_seconds"] == 40
+        assert page["kiteline_certificate_valid_seconds"] == 86_400
         assert page["kiteline_log_cosignatures"] == 1
         assert page["kiteline_log_cosignatures_needed"] == 2
         assert page["kiteline_chain_block"] == 7

@@ -104,7 +104,7 @@ def _none() -> int:
 
 @GUIDES
 def test_every_metric_is_there(guide: Path) -> None:
-    metrics = Metrics(Watched(_none, _none, _none, _none, _none, _none, lambda: True, _none, _none))
+    metrics = Metrics(Watched(_none, _none, _none, _none, _none, _none, _none, lambda: True, _none, _none))
     metrics.call_ended("/a.B/C", "OK", 0.1)
     registry: CollectorRegistry = metrics._registry
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}
@@ -116,7 +116,7 @@ def test_every_event_of_the_log_is_one_that_the_node_writes(guide: Path) -> None
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "node").rglob("*.py"))
     (rows,) = [rows for rows in _tables(guide) if "`serving`" in rows[0][0]]
     events = {event for row in rows for event in _code(row[0])}
-    assert len(events) == 15
+    assert len(events) == 17
     for event in events:
         assert f'"{event}"' in source, event
     # And the other way about: what the node itself and its gate log is explained.

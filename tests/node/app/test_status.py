@@ -22,7 +22,7 @@ async def test_it_says_how_long_the_oldest_entry_waits_for_its_anchor(tmp_path: 
     node = world.add(1)
     anchoring = Anchoring(node.context)
     settings = replace(complete(tmp_path), member_id=node.member_id)
-    status = Status(settings, node.context, lambda: "127.0.0.1:1", lambda: (), begun=0.0)
+    status = Status(settings, node.context, lambda: "127.0.0.1:1", lambda: (), 0.0, lambda: 1_800_000_000)
     assert (await status.status()).unanchored_seconds == 0
     await _log_something(node)
     world.clock.now_ms += 40_000

@@ -275,6 +275,7 @@ class MemoryOffice:
             cosigned_by=(),
             anchor_networks=(AnchorNetworkStatus("city", reachable=True, anchored_size=3),),
             unanchored_seconds=12,
+            certificate_expiry_seconds=2_000_000_000,
         )
 
 

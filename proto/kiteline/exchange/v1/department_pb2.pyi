@@ -348,7 +348,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("member_id", "member_name", "version", "engine", "listen_address", "log_size", "log_root", "anchored_size", "chain_reachable", "chain_id", "block_number", "dataset_count", "record_count", "pending_transactions", "uptime_seconds", "witnesses", "cosignatures_needed", "cosigned_by", "anchor_networks", "unanchored_seconds")
+    __slots__ = ("member_id", "member_name", "version", "engine", "listen_address", "log_size", "log_root", "anchored_size", "chain_reachable", "chain_id", "block_number", "dataset_count", "record_count", "pending_transactions", "uptime_seconds", "witnesses", "cosignatures_needed", "cosigned_by", "anchor_networks", "unanchored_seconds", "certificate_expiry_seconds")
     MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -369,6 +369,7 @@ class GetStatusResponse(_message.Message):
     COSIGNED_BY_FIELD_NUMBER: _ClassVar[int]
     ANCHOR_NETWORKS_FIELD_NUMBER: _ClassVar[int]
     UNANCHORED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_EXPIRY_SECONDS_FIELD_NUMBER: _ClassVar[int]
     member_id: str
     member_name: str
     version: str
@@ -389,7 +390,8 @@ class GetStatusResponse(_message.Message):
     cosigned_by: _containers.RepeatedScalarFieldContainer[str]
     anchor_networks: _containers.RepeatedCompositeFieldContainer[AnchorNetwork]
     unanchored_seconds: int
-    def __init__(self, member_id: _Optional[str] = ..., member_name: _Optional[str] = ..., version: _Optional[str] = ..., engine: _Optional[str] = ..., listen_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., anchored_size: _Optional[int] = ..., chain_reachable: _Optional[bool] = ..., chain_id: _Optional[int] = ..., block_number: _Optional[int] = ..., dataset_count: _Optional[int] = ..., record_count: _Optional[int] = ..., pending_transactions: _Optional[int] = ..., uptime_seconds: _Optional[int] = ..., witnesses: _Optional[_Iterable[str]] = ..., cosignatures_needed: _Optional[int] = ..., cosigned_by: _Optional[_Iterable[str]] = ..., anchor_networks: _Optional[_Iterable[_Union[AnchorNetwork, _Mapping]]] = ..., unanchored_seconds: _Optional[int] = ...) -> None: ...
+    certificate_expiry_seconds: int
+    def __init__(self, member_id: _Optional[str] = ..., member_name: _Optional[str] = ..., version: _Optional[str] = ..., engine: _Optional[str] = ..., listen_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., anchored_size: _Optional[int] = ..., chain_reachable: _Optional[bool] = ..., chain_id: _Optional[int] = ..., block_number: _Optional[int] = ..., dataset_count: _Optional[int] = ..., record_count: _Optional[int] = ..., pending_transactions: _Optional[int] = ..., uptime_seconds: _Optional[int] = ..., witnesses: _Optional[_Iterable[str]] = ..., cosignatures_needed: _Optional[int] = ..., cosigned_by: _Optional[_Iterable[str]] = ..., anchor_networks: _Optional[_Iterable[_Union[AnchorNetwork, _Mapping]]] = ..., unanchored_seconds: _Optional[int] = ..., certificate_expiry_seconds: _Optional[int] = ...) -> None: ...
 
 class AnchorNetwork(_message.Message):
     __slots__ = ("name", "reachable", "anchored_size")
