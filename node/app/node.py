@@ -296,8 +296,7 @@ class Node:
         )
         self._opened.callback(self._datasets.close)
         self._vaults = DiskVaults(data / VAULTS)
-        tls = self._tls()
-        peers = GRPCPeers(self._chain.view, tls)
+        peers = GRPCPeers(self._chain.view, self._tls, self._clock)
         self._opened.push_async_callback(peers.close)
         return Context(
             member_id=settings.member_id,
@@ -396,7 +395,11 @@ class Node:
         )
         gate = Gate(self._logger, random, self._metrics.call_ended)
         return Server(
-            settings.listen, self._tls(), Identities(view, settings.member_id, clients, security), services, gate
+            settings.listen,
+            self._tls,
+            Identities(view, settings.member_id, clients, security, self._clock),
+            services,
+            gate,
         )
 
 

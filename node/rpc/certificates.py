@@ -1,7 +1,8 @@
 """TLS certificates: what this node shows, and which certificates a handshake accepts.
 
 Members' certificates are self-signed and stand on the chain; each is its own root, and what a call may do is decided by
-the very certificate that was shown (`identity`), never by who signed it. A root store is searched by subject, and TLS
+the very certificate that was shown (`identity`), never by who signed it. For a while after a rotation the one before it is accepted too: the sides do not
+hear of the new one at one moment, and each member's certificates have subjects of their own. A root store is searched by subject, and TLS
 libraries try the first root of a subject only. So a member who took another's subject could lock it out: of two roots
 with one subject the store has the better claim alone. The department's own programs come first, then members whose
 certificate is named after themselves, then older certificates.
@@ -19,7 +20,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from node.errors import ConfigurationInvalid
-from node.model.chain import Member, MemberStatus
+from node.exchange.notes import epochs_in_force
+from node.model.chain import KeyKind, Member, MemberStatus
 
 # A suspended member is let in to be told so, and its attempt to be logged; a removed one is a stranger.
 _ADMITTED = frozenset({MemberStatus.ACTIVE, MemberStatus.SUSPENDED})
@@ -94,10 +96,22 @@ def read_client_certificates(pems: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(found.values())
 
 
-def roots(members: Sequence[Member], clients: Sequence[bytes]) -> bytes:
+def accepted(member: Member, now_ms: int) -> tuple[bytes, ...]:
+    """The certificates that a member may show now, DER, the newest first: the one in force and, for a while, the one before it; none that is
+    declared compromised.
+    """
+    found = [
+        epoch.certificate
+        for epoch in reversed(epochs_in_force(member, now_ms))
+        if member.compromised_since(KeyKind.CERTIFICATE, epoch.epoch) is None
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def roots(members: Sequence[Member], clients: Sequence[bytes], now_ms: int) -> bytes:
     """The PEM texts of every certificate that may show itself: one for each subject."""
     kept: dict[bytes, bytes] = {}
-    for certificate in (*clients, *_member_certificates(members)):
+    for certificate in (*clients, *_member_certificates(members, now_ms)):
         try:
             subject = read_names(certificate).subject
         except ValueError:
@@ -106,9 +120,11 @@ def roots(members: Sequence[Member], clients: Sequence[bytes]) -> bytes:
     return b"".join(kept.values())
 
 
-def _member_certificates(members: Sequence[Member]) -> list[bytes]:
-    admitted = [member for member in members if member.status in _ADMITTED]
-    return [member.keys.certificate for member in sorted(admitted, key=_claim)]
+def _member_certificates(members: Sequence[Member], now_ms: int) -> list[bytes]:
+    """Those in force first: one from before takes nobody's place."""
+    admitted = sorted((member for member in members if member.status in _ADMITTED), key=_claim)
+    shown = [accepted(member, now_ms) for member in admitted]
+    return [one[0] for one in shown if one] + [former for one in shown for former in one[1:]]
 
 
 def _claim(member: Member) -> tuple[bool, int, str]:

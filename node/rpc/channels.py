@@ -1,16 +1,16 @@
-"""Channels to other nodes: mutual TLS, pinned to the very certificate that is expected, kept while it is in force."""
+"""Channels to other nodes: mutual TLS, pinned to the very certificates that are expected, kept while they are in force."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
 
 from node.errors import NotAMember, PeerUnavailable
-from node.ports import ChainView
-from node.rpc.certificates import TLSIdentity, read_names, to_pem
+from node.ports import ChainView, Clock
+from node.rpc.certificates import TLSIdentity, accepted, read_names, to_pem
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _RETIREMENT_SECONDS = 3_600.0
@@ -30,10 +30,10 @@ _CHANNEL_OPTIONS: _Options = (
 )
 
 
-def credentials(own: TLSIdentity, certificate_pem: bytes) -> grpc.ChannelCredentials:
-    """Show `own`, and accept nobody but who holds the key of this certificate."""
+def credentials(own: TLSIdentity, certificates_pem: bytes) -> grpc.ChannelCredentials:
+    """Show `own`, and accept nobody but who holds the key of one of these certificates."""
     return grpc.ssl_channel_credentials(
-        root_certificates=certificate_pem, private_key=own.key_pem, certificate_chain=own.certificate_pem
+        root_certificates=certificates_pem, private_key=own.key_pem, certificate_chain=own.certificate_pem
     )
 
 
@@ -48,16 +48,21 @@ class _Open:
     """A channel and what it was made for."""
 
     endpoint: str
-    certificate: bytes
+    certificates: tuple[bytes, ...]
+    own: TLSIdentity
     channel: grpc.aio.Channel
 
 
 class Channels:
-    """One channel a member; a new one when the member's endpoint or certificate changes."""
+    """One channel a member; a new one when the member's endpoint or certificate changes, or this node's own.
 
-    def __init__(self, view: ChainView, own: TLSIdentity) -> None:
+    `own`: what this node shows, asked for each channel; `clock`: Unix time, ms.
+    """
+
+    def __init__(self, view: ChainView, own: Callable[[], TLSIdentity], clock: Clock) -> None:
         self._view = view
         self._own = own
+        self._clock = clock
         self._open: dict[str, _Open] = {}
         self._retired: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
@@ -66,17 +71,19 @@ class Channels:
         member = self._view.member(member_id)
         if member is None or not member.is_active:
             raise NotAMember("no active member has that id", member=member_id)
-        keys = member.keys
+        endpoint, certificates, own = member.keys.endpoint, accepted(member, self._clock()), self._own()
         held = self._open.get(member_id)
-        if held is not None and (held.endpoint, held.certificate) == (keys.endpoint, keys.certificate):
+        if held is not None and (held.endpoint, held.certificates, held.own) == (endpoint, certificates, own):
             return held.channel
+        if not certificates:
+            raise PeerUnavailable(f"the certificate of {member_id} is declared compromised")
         try:
             channel = grpc.aio.secure_channel(
-                keys.endpoint, credentials(self._own, to_pem(keys.certificate)), options=options(keys.certificate)
+                endpoint, credentials(own, b"".join(map(to_pem, certificates))), options=options(certificates[0])
             )
         except ValueError as cause:
             raise PeerUnavailable(f"the certificate of {member_id} on the chain cannot be read") from cause
-        self._open[member_id] = _Open(keys.endpoint, keys.certificate, channel)
+        self._open[member_id] = _Open(endpoint, certificates, own, channel)
         if held is not None:
             # What is running on the old channel may end there; nothing new begins on it.
             closing = asyncio.create_task(held.channel.close(grace=_RETIREMENT_SECONDS))

@@ -8,8 +8,8 @@ import grpc
 
 from node.errors import NotAMember, NotASecurityOfficer, NotThisDepartment
 from node.model.chain import Member
-from node.ports import ChainView
-from node.rpc.certificates import fingerprint, roots, to_der
+from node.ports import ChainView, Clock
+from node.rpc.certificates import accepted, fingerprint, roots, to_der
 
 
 class Identities:
@@ -20,11 +20,13 @@ class Identities:
         member_id: of this node.
         clients: the department's own client certificates, DER.
         security: those of its security team, likewise.
+        clock: Unix time, ms.
     """
 
     def __init__(
-        self, view: ChainView, member_id: str, clients: Sequence[bytes], security: Sequence[bytes] = ()
+        self, view: ChainView, member_id: str, clients: Sequence[bytes], security: Sequence[bytes], clock: Clock
     ) -> None:
+        self._clock = clock
         self._view = view
         self._member_id = member_id
         self._clients = tuple(clients)
@@ -33,11 +35,14 @@ class Identities:
         self._fingerprints = frozenset(fingerprint(certificate) for certificate in clients)
 
     def member(self, certificate: bytes) -> Member:
-        """The member whose keys in force name this certificate, in whatever status. Raises NotAMember."""
-        member = self._view.member_by_certificate(certificate)
-        if member is None:
-            raise NotAMember("the certificate is of no member's keys in force")
-        return member
+        """The member who may show this certificate now, in whatever status. Raises NotAMember."""
+        now = self._clock()
+        held = self._view.member_by_certificate(certificate)
+        # Who is not found by the keys in force may show what was in force before a rotation.
+        for member in (held,) if held is not None else self._view.members():
+            if certificate in accepted(member, now):
+                return member
+        raise NotAMember("the certificate is of no member's keys in force")
 
     def department(self, certificate: bytes) -> None:
         """Check that the certificate is one of the department's own. Raises NotThisDepartment."""
@@ -63,7 +68,7 @@ class Identities:
 
     def roots(self) -> bytes:
         """The PEM texts of every certificate that a handshake accepts now."""
-        return roots(self._view.members(), (*self._clients, *self._security))
+        return roots(self._view.members(), (*self._clients, *self._security), self._clock())
 
 
 def shown_certificate(context: grpc.aio.ServicerContext[object, object]) -> bytes:

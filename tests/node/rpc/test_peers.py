@@ -39,7 +39,7 @@ ASKED = QueryAsked(b"order", "370702", bytes(16), (b"receipt 1", b"receipt 2"))
 @asynccontextmanager
 async def peers_of(world: World, deadlines: Deadlines | None = None) -> AsyncIterator[GRPCPeers]:
     """The requester's peers."""
-    peers = GRPCPeers(world.view, world.requester_tls, deadlines)
+    peers = GRPCPeers(world.view, lambda: world.requester_tls, world.clock, deadlines)
     try:
         yield peers
     finally:

@@ -331,7 +331,8 @@ class World:
     """A chain with a provider that serves and a requester that calls, and the provider's own program."""
 
     def __init__(self) -> None:
-        self.chain = MemoryChain(lambda: 1_795_482_123_004)
+        self.now_ms = 1_795_482_123_004
+        self.chain = MemoryChain(self.clock)
         self.view = MemoryView(self.chain)
         self.provider_tls = tls_identity(PROVIDER)
         self.requester_tls = tls_identity(REQUESTER)
@@ -359,6 +360,10 @@ class World:
         held = self.chain.members_by_id[own_id]
         self.admit(replace(held, epochs=(*held.epochs, replace(held.keys, epoch=held.keys.epoch + 1, **keys))))
 
+    def clock(self) -> int:
+        """Unix time, ms; it stands still until a test moves it."""
+        return self.now_ms
+
     def server(self, listen: str = "127.0.0.1:0") -> Server:
         """The provider's server."""
         services = Services(
@@ -378,9 +383,10 @@ class World:
             PROVIDER,
             [to_der(self.client_tls.certificate_pem)],
             [to_der(self.security_tls.certificate_pem)],
+            self.clock,
         )
         gate = Gate(self.log, os.urandom, lambda method, code, _seconds: self.calls.append((method, code)))
-        return Server(listen, self.provider_tls, identities, services, gate)
+        return Server(listen, lambda: self.provider_tls, identities, services, gate)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
