@@ -34,9 +34,9 @@ func main() {
 	session := &Session{own: readMember(*own), provider: readMember(*provider), grant: *grant, keyColumn: *keyColumn, previous: noDigest}
 	// 14 bytes of the digest, then the provider's id.
 	session.dataset = hexDigest([]byte(session.provider.ID + "\n" + *dataset))[:28] + hex.EncodeToString([]byte(session.provider.ID))
-	session.signing = readKey(*keys, "signing.pem", passphrase).(*sm2.PrivateKey)
-	session.encryption = readKey(*keys, "encryption.pem", passphrase).(*sm2.PrivateKey)
-	session.node = exchange.NewPeerServiceClient(dial(session.own, readKey(*keys, "tls.key.pem", passphrase), session.provider))
+	session.signing = readKey(*keys, "signing-1.pem", passphrase).(*sm2.PrivateKey)
+	session.encryption = readKey(*keys, "encryption-1.pem", passphrase).(*sm2.PrivateKey)
+	session.node = exchange.NewPeerServiceClient(dial(session.own, readKey(*keys, "tls-1.key.pem", passphrase), session.provider))
 
 	records := []Found{}
 	for _, key := range flag.Args() {
