@@ -14,13 +14,17 @@ import typer
 from kiteline.keys.v1 import keys_pb2 as pb
 from node.cli.connection import connected
 from node.cli.errors import WrongUsage
-from node.cli.output import Output, spoken, table
+from node.cli.output import Output, spoken, table, write_file
 from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
+from node.errors import FileUnusable
 from node.keys.store import SECURITY
+from node.model.keys import Kind
 from node.model.lines import read_time, write_time
 
 if TYPE_CHECKING:
+    from node.app.settings import Settings
     from node.keys.manifest import Manifest
+    from node.keys.material import Means
 
 app = typer.Typer(no_args_is_help=True, help="List, rotate and recover this node's keys.")
 
@@ -42,18 +46,49 @@ def adopt(
 ) -> None:
     """Take over keys that the council has put in force for this member. The node must be stopped; both stores have one passphrase."""
     with reporting(as_json=as_json) as output:
-        from crypto.engine import load_engine  # noqa: PLC0415 - likewise
-        from node.keys.material import Means  # noqa: PLC0415 - likewise
         from node.keys.store import KeyStore  # noqa: PLC0415 - likewise
 
         settings = settings_of(config)
-        means = Means(load_engine(settings.engine), passphrase(), os.urandom, lambda: time.time_ns() // 1_000_000)
+        means = _means(settings)
         with (
             KeyStore.open(renewed, means, exclusive=False) as other,
             KeyStore.open(settings.keys_directory, means) as own,
         ):
             _show(output, own.adopt(other))
         output.note("Start the node; the keys that were replaced retire by themselves.")
+
+
+@app.command("request", epilog="Example: kiteline keys request --to requests")
+def request_certificates(
+    to: Annotated[Path, typer.Option(help="Directory to write signing.csr and encryption.csr to.")],
+    following: Annotated[
+        bool, typer.Option("--next", help="For the key that a held rotation has made, in place of the active one.")
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JSONOption = False,
+) -> None:
+    """Write requests for certificates (PKCS#10) of the signing and the encryption key, each signed by the key that it is for."""
+    with reporting(as_json=as_json) as output:
+        from crypto.certificates.issuing import member_name  # noqa: PLC0415 - likewise
+        from crypto.certificates.request import make_request  # noqa: PLC0415 - likewise
+        from node.keys.store import KeyStore  # noqa: PLC0415 - likewise
+
+        settings = settings_of(config)
+        written: dict[str, object] = {"member": settings.member_id}
+        try:
+            to.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise FileUnusable(f"{to} cannot be made: {cause.strerror}", path=to) from cause
+        with KeyStore.open(settings.keys_directory, _means(settings), exclusive=False) as store:
+            for kind in (Kind.SIGNING, Kind.ENCRYPTION):
+                made = store.manifest.next() if following else None
+                record = made if made is not None and made.kind is kind else store.manifest.active(kind)
+                key = store.signer(record.number) if kind is Kind.SIGNING else store.decrypter(record.number)
+                name = member_name(settings.member_id, f"{settings.member_id} {kind}", settings.name)
+                write_file(to / f"{kind}.csr", make_request(key, name))
+                written[kind.value] = {"number": record.number, "file": str(to / f"{kind}.csr")}
+        output.result(written)
+        output.note("Hand both to the certificate authority: kiteline ca enrol MEMBER_ID signing.csr encryption.csr")
 
 
 class KindOfKey(StrEnum):
@@ -149,6 +184,14 @@ def compromise(
             f"{kind} {declared.new_number} is in use; {kind} {declared.old_number} is declared compromised on the chain. "
             f"{len(entries)} entries of the log are to be looked at."
         )
+
+
+def _means(settings: Settings) -> Means:
+    """What the store is opened with beside the node, or without it."""
+    from crypto.engine import load_engine  # noqa: PLC0415 - opens libraries that most commands do without
+    from node.keys.material import Means  # noqa: PLC0415 - likewise
+
+    return Means(load_engine(settings.engine), passphrase(), os.urandom, lambda: time.time_ns() // 1_000_000)
 
 
 def _number(kind: KindOfKey) -> str:
