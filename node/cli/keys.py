@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kiteline.keys.v1 import keys_pb2 as pb
+from node.cli import agent
 from node.cli.connection import connected
 from node.cli.errors import WrongUsage
 from node.cli.output import Output, spoken, table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from node.keys.manifest import Manifest
 
 app = typer.Typer(no_args_is_help=True, help="List, rotate and recover this node's keys.")
+app.add_typer(agent.app, name="agent")
 
 
 @app.command("list", epilog="Example: kiteline keys list")
