@@ -172,6 +172,9 @@ def test_a_node_with_an_agent_exchanges_and_rotates_and_its_memory_has_no_key(
         assert consortium.kiteline(HEALTH, "keys", "rotate", kind.value)["step"] == "active"
         assert "Village 2" in str(consortium.kiteline(HEALTH, "query", grant, "V2"))
     assert {one.kind for one in read_manifest(consortium.home(HEALTH) / "keys").keys} == {Kind.TLS, Kind.AT_REST}
+    listed = consortium.kiteline(HEALTH, "keys", "list")["keys"]
+    active = {(one["kind"], one["number"]) for one in listed if one["state"] == "active"}
+    assert active == {(kind.value, 2 if kind in AGENT_KINDS else 1) for kind in Kind}
     scalars = _scalars(consortium.agent_keys)
     assert set(scalars) == {f"{kind} {number}" for kind in AGENT_KINDS for number in (1, 2)}
     in_agent, _ = _in_memory(consortium.agent.pid, scalars)
