@@ -9,7 +9,7 @@ from pathlib import Path
 from audit.files import disk_errors
 from audit.log import AuditLog
 from crypto.engine import load_engine
-from node.app.keys import key_set
+from node.app.keys import key_set, opened_agent
 from node.app.settings import FILE_NAME, Settings, dump, parse
 from node.chain.admission import Admission, KeySet
 from node.errors import ConfigurationInvalid
@@ -18,6 +18,7 @@ from node.keys.material import Means
 from node.keys.ring import KeyRing
 from node.keys.store import CLIENT, SECURITY, KeyStore, create_program_certificate
 from node.model.chain import Role
+from node.model.keys import Kind
 
 
 def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
@@ -33,6 +34,7 @@ def initialise(  # noqa: PLR0913, PLR0917 - what a node is made of
     Raises:
         ConfigurationInvalid: the directory is not empty or cannot be made, or a setting is one that `serve` would refuse.
         DiskFull: there is no room for it.
+        KeyAgentUnavailable: the settings name a key agent, and it does not answer.
     """
     if home.exists() and any(home.iterdir()):
         raise ConfigurationInvalid(f"{home} is not empty; a node's directory is made once", directory=home)
@@ -67,10 +69,19 @@ def _make(  # noqa: PLR0913, PLR0917 - likewise
     """The public side of the keys."""
     engine = load_engine(settings.engine, random)
     means = Means(engine, passphrase, random, clock)
-    with KeyStore.create(settings.keys_directory, settings.member_id, means) as store:
+    # The agent first: it may not answer, or be another member's.
+    with (
+        opened_agent(settings) as agent,
+        KeyStore.create(
+            settings.keys_directory,
+            settings.member_id,
+            means,
+            tuple(Kind) if agent is None else (Kind.TLS, Kind.AT_REST),
+        ) as store,
+    ):
         for name in (CLIENT, SECURITY):
             create_program_certificate(settings.keys_directory, name, settings.member_id, means)
-        keys = key_set(KeyRing(store), settings.advertise)
+        keys = key_set(KeyRing(store, agent), settings.advertise)
     AuditLog.create(
         settings.log_directory,
         audit_origin(settings.member_id),

@@ -9,6 +9,8 @@ from node.app.settings import Settings
 from node.chain.account import RemoteAccount, address_of
 from node.chain.admission import KeySet
 from node.errors import ConfigurationInvalid
+from node.keys.agent_client import AgentKeeper
+from node.keys.keeper import Keeper
 from node.keys.material import AccountSigner, Means
 from node.keys.ring import KeyRing
 from node.keys.store import KeyStore
@@ -21,17 +23,44 @@ def opened_keys(settings: Settings, means: Means, *, exclusive: bool) -> Iterato
 
     Raises:
         KeyStoreInvalid, KeyStoreHeld, KeyInvalid, KeyFileExposed: the store's own refusals.
-        ConfigurationInvalid: it is another member's store.
+        ConfigurationInvalid: it is another member's store, or agent.
+        KeyAgentUnavailable: the configuration names an agent, and it does not answer.
     """
-    with _store(settings, means, exclusive=exclusive) as store:
-        yield KeyRing(store)
+    with _store(settings, means, exclusive=exclusive) as store, opened_agent(settings) as agent:
+        yield KeyRing(store, agent)
 
 
 @contextmanager
 def opened_account(settings: Settings, means: Means) -> Iterator[RemoteAccount]:
     """This member's account alone, beside a node that may run: what the chain's commands need. Raises as opened_keys."""
-    with _store(settings, means, exclusive=False) as store:
-        yield chain_account(store.account(store.manifest.active(Kind.ACCOUNT).number))
+    with opened_agent(settings) as agent:
+        if agent is not None:
+            yield _account_of(agent)
+            return
+        with _store(settings, means, exclusive=False) as store:
+            yield _account_of(store)
+
+
+@contextmanager
+def opened_agent(settings: Settings) -> Iterator[AgentKeeper | None]:
+    """The agent that the configuration names, if it does. Raises KeyAgentUnavailable, ConfigurationInvalid where it is another member's."""
+    if settings.key_agent is None:
+        yield None
+        return
+    agent = AgentKeeper(settings.key_agent)
+    try:
+        member_id = agent.manifest.member_id
+        if member_id != settings.member_id:
+            raise ConfigurationInvalid(
+                f"the key agent at {settings.key_agent} has the keys of {member_id}", setting="keys.agent"
+            )
+        yield agent
+    finally:
+        agent.close()
+
+
+def _account_of(keeper: Keeper) -> RemoteAccount:
+    return chain_account(keeper.account(keeper.manifest.active(Kind.ACCOUNT).number))
 
 
 @contextmanager

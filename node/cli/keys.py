@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kiteline.keys.v1 import keys_pb2 as pb
+from node.cli import agent
 from node.cli.connection import connected
 from node.cli.errors import WrongUsage
 from node.cli.output import Output, spoken, table, write_file
@@ -27,15 +28,20 @@ if TYPE_CHECKING:
     from node.keys.material import Means
 
 app = typer.Typer(no_args_is_help=True, help="List, rotate and recover this node's keys.")
+app.add_typer(agent.app, name="agent")
 
 
 @app.command("list", epilog="Example: kiteline keys list")
 def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JSONOption = False) -> None:
     """List the keys with their states, and the rotation under way. Needs no passphrase and no running node."""
     with reporting(as_json=as_json) as output:
-        from node.keys.store import read_manifest  # noqa: PLC0415 - opens libraries that most commands do without
+        from node.app.keys import opened_agent  # noqa: PLC0415 - opens libraries that most commands do without
+        from node.keys.store import read_manifest  # noqa: PLC0415 - likewise
 
-        _show(output, read_manifest(settings_of(config).keys_directory))
+        settings = settings_of(config)
+        own = read_manifest(settings.keys_directory)
+        with opened_agent(settings) as keeper:
+            _show(output, *([own] if keeper is None else [keeper.manifest, own]))
 
 
 @app.command("adopt", epilog="Example: kiteline keys adopt renewed/keys")
@@ -227,10 +233,12 @@ def _outcome(output: Output, outcome: pb.Outcome, *, drill: bool = False) -> Non
         output.note("`kiteline keys commit` carries it out; `kiteline keys undo` takes it back.")
 
 
-def _show(output: Output, manifest: Manifest) -> None:
-    rotation = manifest.rotation
+def _show(output: Output, *manifests: Manifest) -> None:
+    rotation = next((one.rotation for one in manifests if one.rotation is not None), None)
+    keys = [one for manifest in manifests for one in manifest.keys]
+    member_id = manifests[0].member_id
     document = {
-        "member": manifest.member_id,
+        "member": member_id,
         "keys": [
             {
                 "kind": one.kind.value,
@@ -239,7 +247,7 @@ def _show(output: Output, manifest: Manifest) -> None:
                 "digest": one.digest.hex(),
                 "since": write_time(one.since_ms),
             }
-            for one in manifest.keys
+            for one in keys
         ],
         "rotation": rotation
         and {
@@ -250,10 +258,10 @@ def _show(output: Output, manifest: Manifest) -> None:
             "begun": write_time(rotation.begun_ms),
         },
     }
-    rows = [[one.kind, one.number, one.state, write_time(one.since_ms), one.digest.hex()] for one in manifest.keys]
+    rows = [[one.kind, one.number, one.state, write_time(one.since_ms), one.digest.hex()] for one in keys]
     output.result(
         document,
-        table(f"Keys of {manifest.member_id}", ["kind", "number", "state", "since", "digest"], rows, right=["number"]),
+        table(f"Keys of {member_id}", ["kind", "number", "state", "since", "digest"], rows, right=["number"]),
     )
     if rotation is not None:
         output.note(

@@ -41,6 +41,10 @@ def init(
     advertise: Annotated[str, typer.Option(help="host:port that others reach it under. Default: as --listen.")] = "",
     roles: Annotated[str, typer.Option(help="department, authority, auditor; comma-separated.")] = "department",
     metrics_listen: Annotated[str, typer.Option(help="host:port of the Prometheus page. Default: none.")] = "",
+    key_agent: Annotated[
+        Path | None,
+        typer.Option(help="Socket of the agent that has the signing, encryption and account keys.", show_default=False),
+    ] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Make a node's keys, certificates and configuration, and the admission file to hand to the consortium."""
@@ -62,6 +66,7 @@ def init(
             client_certificates=(home / "keys" / "client.cert.pem",),
             security_certificates=(home / "keys" / "security.cert.pem",),
             metrics_listen=metrics_listen or None,
+            key_agent=key_agent.resolve() if key_agent else None,
         )
         admission = initialise(home, settings, parse_roles(roles), passphrase(), os.urandom, _now_ms)
         file = home / "admission.json"

@@ -16,15 +16,19 @@ from node.app.admission import admission_document, parse_roles, read_admission
 from node.app.initialise import initialise
 from node.app.settings import load
 from node.chain.admission import Admission
-from node.errors import ConfigurationInvalid
+from node.errors import ConfigurationInvalid, KeyAgentUnavailable
+from node.keys.agent import AGENT_KINDS, KeyAgent
+from node.keys.material import Means
+from node.keys.store import KeyStore, read_manifest
 from node.model.chain import Role
+from node.model.keys import Kind
 from tests.node.app.settings_reference import complete
 
 PASSPHRASE = b"for this test alone"
 
 
 def _initialise(home: Path, **changes: object) -> Admission:
-    settings = replace(complete(home), **changes)  # type: ignore[arg-type]  # any setting, by name
+    settings = replace(complete(home), **{"key_agent": None, **changes})  # type: ignore[arg-type]  # any setting, by name
     return initialise(
         home, settings, Role.DEPARTMENT | Role.AUTHORITY, PASSPHRASE, os.urandom, lambda: time.time_ns() // 1_000_000
     )
@@ -40,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Admission]:
 def test_the_configuration_reads_back_and_the_log_is_there_and_empty(made: tuple[Path, Admission]) -> None:
     home, _ = made
     settings = load(home / "kiteline.toml")
-    assert settings == complete(home)
+    assert settings == replace(complete(home), key_agent=None)
     log = AuditLog.open(settings.data_directory / "log", load_engine(), map_bytes=1 << 30)
     try:
         assert log.size == 0
@@ -147,3 +151,25 @@ def test_an_admission_file_that_was_altered_is_refused(
     file.write_text(json.dumps(admission_document(made[1]) | changes), encoding="utf-8")
     with pytest.raises(ConfigurationInvalid):
         read_admission(file)
+
+
+def test_a_node_whose_agent_keeps_its_keys_has_none_of_them_itself(tmp_path: Path) -> None:
+    settings = complete(tmp_path / "node")
+    path = tmp_path / "agent.sock"
+    with pytest.raises(KeyAgentUnavailable):
+        _initialise(tmp_path / "node", key_agent=path)
+    assert not (tmp_path / "node").exists()
+    means = Means(load_engine(), b"the agent's own", os.urandom, lambda: time.time_ns() // 1_000_000)
+    with (
+        KeyStore.create(tmp_path / "agent", settings.member_id, means, AGENT_KINDS) as store,
+        KeyAgent(store, path, lambda _operation, _refusal: None),
+    ):
+        admission = _initialise(tmp_path / "node", key_agent=path)
+        assert admission.keys.signing_key == store.signer(1).public_key.to_bytes()
+        assert admission.keys.encryption_key == store.decrypter(1).public_key.to_bytes()
+        own = read_manifest(tmp_path / "node" / "keys")
+        assert own.kinds == (Kind.TLS, Kind.AT_REST)
+        other = tmp_path / "other"
+        with pytest.raises(ConfigurationInvalid, match="has the keys of"):
+            _initialise(other, key_agent=path, member_id="113707000042591160")
+        assert not other.exists()

@@ -53,6 +53,7 @@ def test_a_command_that_asks_a_node_can_be_told_which(name: str, command: Any) -
     }
     without_a_node |= {f"chain {verb}-validator" for verb in ("add", "remove", "restart")}
     without_a_node |= {f"ca {verb}" for verb in ("create", "sign", "enrol", "revoke", "crl", "list", "verify")}
+    without_a_node |= {"keys agent create", "keys agent serve"}
     options = [parameter for parameter in command.params if "--config" in parameter.opts]
     assert len(options) == (0 if name in without_a_node else 1)
     for option in options:
