@@ -278,8 +278,7 @@ class Node:
             ),
         )
         self._opened.callback(datasets.close)
-        tls = self._tls()
-        peers = GRPCPeers(self._chain.view, tls)
+        peers = GRPCPeers(self._chain.view, self._tls, self._clock)
         self._opened.push_async_callback(peers.close)
         return Context(
             member_id=settings.member_id,
@@ -358,7 +357,11 @@ class Node:
             ),
         )
         gate = Gate(self._logger, random, self._metrics.call_ended)
-        return Server(settings.listen, self._tls(), Identities(view, settings.member_id, clients), services, gate)
+        security = read_client_certificates(
+            map(_certificate, settings.security_certificates), setting="security_certificates"
+        )
+        identities = Identities(view, settings.member_id, clients, self._clock, security)
+        return Server(settings.listen, self._tls, identities, services, gate)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

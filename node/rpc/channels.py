@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
 
 from node.errors import NotAMember, PeerUnavailable
-from node.ports import ChainView
-from node.rpc.certificates import TLSIdentity, read_names, to_pem
+from node.ports import ChainView, Clock
+from node.rpc.certificates import TLSIdentity, accepted_certificates, is_compromised, read_names, to_pem
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _RETIREMENT_SECONDS = 3_600.0
@@ -31,7 +31,7 @@ _CHANNEL_OPTIONS: _Options = (
 
 
 def credentials(own: TLSIdentity, certificate_pem: bytes) -> grpc.ChannelCredentials:
-    """Show `own`, and accept nobody but who holds the key of this certificate."""
+    """Show `own`, and accept nobody but who holds the key of this certificate, or of one of several in the PEM text."""
     return grpc.ssl_channel_credentials(
         root_certificates=certificate_pem, private_key=own.key_pem, certificate_chain=own.certificate_pem
     )
@@ -48,16 +48,24 @@ class _Open:
     """A channel and what it was made for."""
 
     endpoint: str
-    certificate: bytes
+    certificates: tuple[bytes, ...]
+    own: TLSIdentity
     channel: grpc.aio.Channel
 
 
 class Channels:
-    """One channel a member; a new one when the member's endpoint or certificate changes."""
+    """One channel a member; a new one when the member's endpoint or certificates change, or this node's own.
 
-    def __init__(self, view: ChainView, own: TLSIdentity) -> None:
+    Args:
+        view: the chain.
+        own: what this node shows now; asked at every use.
+        clock: for how long a peer's certificate before a rotation is still accepted.
+    """
+
+    def __init__(self, view: ChainView, own: Callable[[], TLSIdentity], clock: Clock) -> None:
         self._view = view
         self._own = own
+        self._clock = clock
         self._open: dict[str, _Open] = {}
         self._retired: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
@@ -66,23 +74,32 @@ class Channels:
         member = self._view.member(member_id)
         if member is None or not member.is_active:
             raise NotAMember("no active member has that id", member=member_id)
-        keys = member.keys
+        endpoint, own = member.keys.endpoint, self._own()
+        certificates = accepted_certificates(member, self._clock())
         held = self._open.get(member_id)
-        if held is not None and (held.endpoint, held.certificate) == (keys.endpoint, keys.certificate):
+        if held is not None and (held.endpoint, held.certificates, held.own) == (endpoint, certificates, own):
             return held.channel
+        if not certificates:
+            if held is not None:
+                self._retire(self._open.pop(member_id), grace_seconds=None)
+            raise PeerUnavailable(f"the certificate of {member_id} is declared compromised")
         try:
             channel = grpc.aio.secure_channel(
-                keys.endpoint, credentials(self._own, to_pem(keys.certificate)), options=options(keys.certificate)
+                endpoint, credentials(own, b"".join(map(to_pem, certificates))), options=options(certificates[0])
             )
         except ValueError as cause:
             raise PeerUnavailable(f"the certificate of {member_id} on the chain cannot be read") from cause
-        self._open[member_id] = _Open(keys.endpoint, keys.certificate, channel)
+        self._open[member_id] = _Open(endpoint, certificates, own, channel)
         if held is not None:
-            # What is running on the old channel may end there; nothing new begins on it.
-            closing = asyncio.create_task(held.channel.close(grace=_RETIREMENT_SECONDS))
-            self._retired[closing] = held.channel
-            closing.add_done_callback(self._retired.pop)
+            # What is running on the old channel may end there, unless a thief may be its other end; nothing new begins.
+            stolen = any(is_compromised(member, certificate) for certificate in held.certificates)
+            self._retire(held, None if stolen else _RETIREMENT_SECONDS)
         return channel
+
+    def _retire(self, held: _Open, grace_seconds: float | None) -> None:
+        closing = asyncio.create_task(held.channel.close(grace=grace_seconds))
+        self._retired[closing] = held.channel
+        closing.add_done_callback(self._retired.pop)
 
     async def close(self) -> None:
         """Close every channel; what is running on them ends as unavailable."""

@@ -6,38 +6,65 @@ from collections.abc import Sequence
 
 import grpc
 
-from node.errors import NotAMember, NotThisDepartment
+from node.errors import ConfigurationInvalid, NotAMember, NotASecurityOfficer, NotThisDepartment
 from node.model.chain import Member
-from node.ports import ChainView
-from node.rpc.certificates import fingerprint, roots, to_der
+from node.ports import ChainView, Clock
+from node.rpc.certificates import accepted_certificates, fingerprint, is_compromised, read_names, roots, to_der
 
 
 class Identities:
-    """Members by the chain, the department's own programs by the configuration.
+    """Members by the chain, the department's own programs and its security team by the configuration.
 
     Args:
         view: the chain.
         member_id: of this node.
         clients: the department's own client certificates, DER.
+        clock: for how long the certificate before a rotation is still accepted.
+        security: the client certificates of the department's security team, DER.
+
+    Raises:
+        ConfigurationInvalid: one certificate, or one subject, is in both lists. Who uses the data and who changes the
+            keys are separate roles, and of two certificates with one subject a handshake would accept the first alone.
     """
 
-    def __init__(self, view: ChainView, member_id: str, clients: Sequence[bytes]) -> None:
+    def __init__(
+        self, view: ChainView, member_id: str, clients: Sequence[bytes], clock: Clock, security: Sequence[bytes] = ()
+    ) -> None:
+        if {read_names(one).subject for one in clients} & {read_names(one).subject for one in security}:
+            raise ConfigurationInvalid(
+                "a certificate of the security team is, or has the subject of, one of the department's programs",
+                setting="security_certificates",
+            )
         self._view = view
         self._member_id = member_id
-        self._clients = tuple(clients)
+        self._clock = clock
+        self._configured = (*clients, *security)
         self._fingerprints = frozenset(fingerprint(certificate) for certificate in clients)
+        self._security = frozenset(fingerprint(certificate) for certificate in security)
 
     def member(self, certificate: bytes) -> Member:
-        """The member whose keys in force name this certificate, in whatever status. Raises NotAMember."""
-        member = self._view.member_by_certificate(certificate)
-        if member is None:
-            raise NotAMember("the certificate is of no member's keys in force")
-        return member
+        """The member that the certificate stands for now, in whatever status.
+
+        It is the one in force of its keys or, for a short time after a rotation, the one before. Raises NotAMember.
+        """
+        now_ms = self._clock()
+        for holder in self._view.certificate_holders(certificate):
+            # Who named it first owns it. That others may have named it too does not give a stolen one a second life.
+            if is_compromised(holder, certificate):
+                raise NotAMember("the certificate is declared compromised", member=holder.member_id)
+            if certificate in accepted_certificates(holder, now_ms):
+                return holder
+        raise NotAMember("the certificate is of no member's keys in force")
 
     def department(self, certificate: bytes) -> None:
         """Check that the certificate is one of the department's own. Raises NotThisDepartment."""
         if fingerprint(certificate) not in self._fingerprints:
             raise NotThisDepartment("the certificate is not one that this node's configuration lists")
+
+    def security(self, certificate: bytes) -> None:
+        """Check that the certificate is one of the security team's. Raises NotASecurityOfficer."""
+        if fingerprint(certificate) not in self._security:
+            raise NotASecurityOfficer("the certificate is not one that this node's configuration lists for key changes")
 
     def reader(self, certificate: bytes) -> Member:
         """The active member who reads the log: another one, or this one through its own programs. Raises NotAMember."""
@@ -53,7 +80,7 @@ class Identities:
 
     def roots(self) -> bytes:
         """The PEM texts of every certificate that a handshake accepts now."""
-        return roots(self._view.members(), self._clients)
+        return roots(self._view.members(), self._configured, self._clock())
 
 
 def shown_certificate(context: grpc.aio.ServicerContext[object, object]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from kiteline.exchange.v1 import peer_pb2 as pb
 from kiteline.exchange.v1.peer_pb2_grpc import PeerServiceStub
 from node.errors import PeerUnavailable, SubjectInvalid
 from node.model.transfer import QueryAnswer, QueryAsked, StreamMessage
-from node.ports import ChainView
+from node.ports import ChainView, Clock
 from node.rpc import transfer_messages as messages
 from node.rpc.certificates import TLSIdentity
 from node.rpc.channels import Channels
@@ -35,10 +35,19 @@ class Deadlines:
 
 
 class GRPCPeers:
-    """Every member's node, reached as the chain says. Use and close it on one event loop."""
+    """Every member's node, reached as the chain says. Use and close it on one event loop.
 
-    def __init__(self, view: ChainView, own: TLSIdentity, deadlines: Deadlines | None = None) -> None:
-        self._channels = Channels(view, own)
+    Args:
+        view: the chain.
+        own: what this node shows now; asked at every call, so that it changes without a restart.
+        clock: for how long a peer's certificate before a rotation is still accepted.
+        deadlines: how long a peer may take.
+    """
+
+    def __init__(
+        self, view: ChainView, own: Callable[[], TLSIdentity], clock: Clock, deadlines: Deadlines | None = None
+    ) -> None:
+        self._channels = Channels(view, own, clock)
         self._deadlines = deadlines or Deadlines()
 
     def peer(self, member_id: str) -> GRPCPeer:

@@ -1,13 +1,13 @@
 """The node's one gRPC server: every face behind mutual TLS on one port, with health and reflection.
 
 Which certificates a handshake accepts is asked at every handshake, so a member that the chain admits can call from the
-next block on, and one that it removes cannot, with no restart. A connection that is open keeps its certificate; the
+next block on, and one that it removes cannot, with no restart; so is what this node shows itself. A connection that is open keeps its certificate; the
 gate looks at it again in every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -57,13 +57,15 @@ class Server:
 
     Args:
         listen: host:port; port 0 takes a free one.
-        own: certificate and key that the node shows.
+        own: the certificate and key that the node shows now; asked at every handshake, on whatever thread.
         identities: who callers are.
         services: what is served.
         gate: what every call passes.
     """
 
-    def __init__(self, listen: str, own: TLSIdentity, identities: Identities, services: Services, gate: Gate) -> None:
+    def __init__(
+        self, listen: str, own: Callable[[], TLSIdentity], identities: Identities, services: Services, gate: Gate
+    ) -> None:
         self._listen = listen
         self._own = own
         self._identities = identities
@@ -113,8 +115,9 @@ class Server:
 
     def _credentials(self) -> grpc.ServerCredentials:
         def configuration() -> grpc.ServerCertificateConfiguration:
+            own = self._own()
             return grpc.ssl_server_certificate_configuration(
-                [(self._own.key_pem, self._own.certificate_pem)], root_certificates=self._identities.roots()
+                [(own.key_pem, own.certificate_pem)], root_certificates=self._identities.roots()
             )
 
         def fetched() -> grpc.ServerCertificateConfiguration | None:
