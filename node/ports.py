@@ -34,6 +34,9 @@ class ChainView(Protocol):
     def member_by_certificate(self, certificate: bytes) -> Member | None:
         """The member whose keys in force name this TLS certificate (DER)."""
 
+    def certificate_holders(self, certificate: bytes) -> Sequence[Member]:
+        """Every member that names this TLS certificate (DER) in any epoch, whoever named it first before the others."""
+
     def dataset(self, dataset_id: bytes) -> DatasetOnChain | None: ...
     def datasets(self) -> Sequence[DatasetOnChain]: ...
     def grant(self, grant_id: bytes) -> GrantOnChain | None: ...

@@ -380,7 +380,6 @@ class Node:
         )
         self._rotating = Rotating(self._places, settings.settle_seconds, settings.retire_seconds)
         clients = read_client_certificates(map(_certificate, settings.client_certificates))
-        security = read_client_certificates(map(_certificate, settings.security_certificates))
         services = Services(
             peer=PeerService(settings.member_id, Provider(context)),
             audit=AuditService(auditing, Witnessing(context, self._witnessed), auditing.finality),
@@ -394,13 +393,11 @@ class Node:
             keys=KeysService(self._rotating, Compromising(self._places, self._rotating), self._list_keys),
         )
         gate = Gate(self._logger, random, self._metrics.call_ended)
-        return Server(
-            settings.listen,
-            self._tls,
-            Identities(view, settings.member_id, clients, security, self._clock),
-            services,
-            gate,
+        security = read_client_certificates(
+            map(_certificate, settings.security_certificates), setting="security_certificates"
         )
+        identities = Identities(view, settings.member_id, clients, self._clock, security)
+        return Server(settings.listen, self._tls, identities, services, gate)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

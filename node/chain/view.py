@@ -49,7 +49,7 @@ class IndexView:
         self._store = store
         self._state_lock = threading.Lock()
         self._members: dict[str, Member] = {}
-        self._by_certificate: dict[bytes, Member] = {}
+        self._by_certificate: dict[bytes, list[Member]] = {}
         self._datasets: dict[bytes, DatasetOnChain] = {}
         self._grants: dict[bytes, GrantOnChain] = {}
         for prefix in (MEMBER, DATASET, GRANT):
@@ -66,7 +66,11 @@ class IndexView:
 
     def member_by_certificate(self, certificate: bytes) -> Member | None:
         """The member whose keys in force name this TLS certificate (DER)."""
-        return self._by_certificate.get(certificate)
+        return next((one for one in self.certificate_holders(certificate) if one.keys.certificate == certificate), None)
+
+    def certificate_holders(self, certificate: bytes) -> Sequence[Member]:
+        """Every member that names this TLS certificate (DER) in any epoch, whoever named it first before the others."""
+        return self._by_certificate.get(certificate, ())
 
     def member_by_account(self, account: str) -> Member | None:
         """The member whose account in force this is (EIP-55); accounts are never reused, so there is at most one."""
@@ -186,17 +190,15 @@ def _epoch(row: EpochRow) -> KeyEpoch | None:
     )
 
 
-def _by_certificate(members: Iterable[Member]) -> dict[bytes, Member]:
-    """Members by the certificate in force. Whoever named a certificate first has it: certificates are public, so
-    another member could name it too, to be taken for its owner or to get in its way.
+def _by_certificate(members: Iterable[Member]) -> dict[bytes, list[Member]]:
+    """Members by every certificate that they named, the first to name it first: certificates are public, so another
+    member could name it too, to be taken for its owner or to get in its way.
     """
-    found: dict[bytes, Member] = {}
-    for member in sorted(members, key=_first_named):
-        found.setdefault(member.keys.certificate, member)
-    return found
-
-
-def _first_named(member: Member) -> tuple[int, str]:
-    """Block in which a member first named the certificate that it uses now."""
-    certificate = member.keys.certificate
-    return min(epoch.since_block for epoch in member.epochs if epoch.certificate == certificate), member.member_id
+    named: dict[bytes, dict[str, tuple[int, Member]]] = {}
+    for member in members:
+        for epoch in member.epochs:  # oldest first
+            named.setdefault(epoch.certificate, {}).setdefault(member.member_id, (epoch.since_block, member))
+    return {
+        certificate: [member for _, member in sorted(holders.values(), key=lambda one: (one[0], one[1].member_id))]
+        for certificate, holders in named.items()
+    }

@@ -19,7 +19,7 @@ from crypto.sm2 import SM2PublicKey
 from crypto.sm3 import sm3
 from node.errors import StatementInvalid
 from node.exchange.coalesce import Coalescer
-from node.model.chain import KeyEpoch, KeyKind, Member
+from node.model.chain import KeyKind, Member
 from node.model.statements import Statement, parse_statement
 from node.ports import Keys
 
@@ -71,21 +71,16 @@ def read_as(kind: type[S], raw: bytes) -> S:
 def signing_keys(member: Member, now_ms: int) -> list[NoteKey]:
     """The keys under which a member's notes are taken now: the one in force, and the one before it for a short time.
 
-    A key that its owner declared compromised is not among them.
+    A key that its owner declared compromised, in whichever of the epochs that had it, is not among them.
     """
+    newest = member.epochs[-2:]
+    if len(newest) > 1 and now_ms > 1000 * (member.keys.since_time + ROTATION_GRACE_SECONDS):
+        newest = newest[-1:]
     return [
         NoteKey(member.member_id, epoch.signing_key)
-        for epoch in epochs_in_force(member, now_ms)
+        for epoch in newest
         if member.compromised_since(KeyKind.SIGNING, epoch.epoch) is None
     ]
-
-
-def epochs_in_force(member: Member, now_ms: int) -> tuple[KeyEpoch, ...]:
-    """The epochs whose keys are taken now, oldest first: the newest, and the one before it for ROTATION_GRACE_SECONDS."""
-    newest = member.epochs[-2:]
-    if now_ms > 1000 * (member.keys.since_time + ROTATION_GRACE_SECONDS):
-        newest = newest[-1:]
-    return newest
 
 
 def every_key(member: Member) -> list[NoteKey]:

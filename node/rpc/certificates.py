@@ -1,11 +1,13 @@
 """TLS certificates: what this node shows, and which certificates a handshake accepts.
 
 Members' certificates are self-signed and stand on the chain; each is its own root, and what a call may do is decided by
-the very certificate that was shown (`identity`), never by who signed it. For a while after a rotation the one before it is accepted too: the sides do not
-hear of the new one at one moment, and each member's certificates have subjects of their own. A root store is searched by subject, and TLS
+the very certificate that was shown (`identity`), never by who signed it. A root store is searched by subject, and TLS
 libraries try the first root of a subject only. So a member who took another's subject could lock it out: of two roots
 with one subject the store has the better claim alone. The department's own programs come first, then members whose
-certificate is named after themselves, then older certificates.
+certificate is named after themselves, then older certificates, and of one member the one in force.
+
+A rotation takes a while to be known everywhere, and open connections show what they began with: the certificate before
+the one in force is accepted for as long as notes under the key before are, unless it is declared compromised.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from node.errors import ConfigurationInvalid
-from node.exchange.notes import epochs_in_force
+from node.exchange.notes import ROTATION_GRACE_SECONDS
 from node.model.chain import KeyKind, Member, MemberStatus
 
 # A suspended member is let in to be told so, and its attempt to be logged; a removed one is a stranger.
@@ -74,8 +76,8 @@ def read_names(certificate: bytes) -> Named:
     return Named(parsed.subject.public_bytes(), str(common[0].value) if common else "", host)
 
 
-def read_client_certificates(pems: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The department's own client certificates, DER, from one PEM text each.
+def read_client_certificates(pems: Iterable[bytes], setting: str = "client_certificates") -> tuple[bytes, ...]:
+    """The department's own client certificates, or its security team's, DER, from one PEM text each.
 
     Raises:
         ConfigurationInvalid: a text is no certificate, or two certificates have one subject, so that a handshake would
@@ -87,29 +89,41 @@ def read_client_certificates(pems: Iterable[bytes]) -> tuple[bytes, ...]:
             certificate = to_der(pem)
             subject = read_names(certificate).subject
         except ValueError as cause:
-            raise ConfigurationInvalid("a client certificate is not PEM", setting="client_certificates") from cause
+            raise ConfigurationInvalid("a client certificate is not PEM", setting=setting) from cause
         if found.setdefault(subject, certificate) != certificate:
             raise ConfigurationInvalid(
                 "two client certificates have the same subject; give each program its own",
-                setting="client_certificates",
+                setting=setting,
             )
     return tuple(found.values())
 
 
-def accepted(member: Member, now_ms: int) -> tuple[bytes, ...]:
-    """The certificates that a member may show now, DER, the newest first: the one in force and, for a while, the one before it; none that is
-    declared compromised.
+def is_compromised(member: Member, certificate: bytes) -> bool:
+    """Whether a member declared a certificate (DER) of its own compromised, in whichever of the epochs that had it."""
+    return any(
+        member.compromised_since(KeyKind.CERTIFICATE, epoch.epoch) is not None
+        for epoch in member.epochs
+        if epoch.certificate == certificate
+    )
+
+
+def accepted_certificates(member: Member, now_ms: int) -> tuple[bytes, ...]:
+    """The certificates (DER) by which a member is known now: the one in force, and the one before it during the grace.
+
+    Empty where what is left is declared compromised. `now_ms`: Unix time, milliseconds.
     """
-    found = [
-        epoch.certificate
-        for epoch in reversed(epochs_in_force(member, now_ms))
-        if member.compromised_since(KeyKind.CERTIFICATE, epoch.epoch) is None
-    ]
-    return tuple(dict.fromkeys(found))
+    accepted = [member.keys.certificate]
+    for before, after in zip(member.epochs[-2::-1], member.epochs[:0:-1], strict=True):
+        # Other keys may have been rotated since, with the certificate unchanged.
+        if before.certificate != member.keys.certificate:
+            if now_ms <= 1_000 * (after.since_time + ROTATION_GRACE_SECONDS):
+                accepted.append(before.certificate)
+            break
+    return tuple(certificate for certificate in accepted if not is_compromised(member, certificate))
 
 
 def roots(members: Sequence[Member], clients: Sequence[bytes], now_ms: int) -> bytes:
-    """The PEM texts of every certificate that may show itself: one for each subject."""
+    """The PEM texts of every certificate that may show itself at a time (Unix, milliseconds): one for each subject."""
     kept: dict[bytes, bytes] = {}
     for certificate in (*clients, *_member_certificates(members, now_ms)):
         try:
@@ -121,16 +135,20 @@ def roots(members: Sequence[Member], clients: Sequence[bytes], now_ms: int) -> b
 
 
 def _member_certificates(members: Sequence[Member], now_ms: int) -> list[bytes]:
-    """Those in force first: one from before takes nobody's place."""
-    admitted = sorted((member for member in members if member.status in _ADMITTED), key=_claim)
-    shown = [accepted(member, now_ms) for member in admitted]
-    return [one[0] for one in shown if one] + [former for one in shown for former in one[1:]]
+    claims = [
+        (_claim(member, certificate), certificate)
+        for member in members
+        if member.status in _ADMITTED
+        for certificate in accepted_certificates(member, now_ms)
+    ]
+    return [certificate for _, certificate in sorted(claims)]
 
 
-def _claim(member: Member) -> tuple[bool, int, str]:
+def _claim(member: Member, certificate: bytes) -> tuple[bool, int, str, bool]:
     """How good a member's claim to its certificate's subject is; the smallest is the best."""
     try:
-        is_own_name = read_names(member.keys.certificate).common_name == member.member_id
+        is_own_name = read_names(certificate).common_name == member.member_id
     except ValueError:
         is_own_name = False
-    return (not is_own_name, member.keys.since_block, member.member_id)
+    is_in_force = certificate == member.keys.certificate
+    return (not is_own_name, member.keys.since_block, member.member_id, not is_in_force)

@@ -1,4 +1,4 @@
-"""Channels to other nodes: mutual TLS, pinned to the very certificates that are expected, kept while they are in force."""
+"""Channels to other nodes: mutual TLS, pinned to the very certificate that is expected, kept while it is in force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 
 from node.errors import NotAMember, PeerUnavailable
 from node.ports import ChainView, Clock
-from node.rpc.certificates import TLSIdentity, accepted, read_names, to_pem
+from node.rpc.certificates import TLSIdentity, accepted_certificates, is_compromised, read_names, to_pem
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _RETIREMENT_SECONDS = 3_600.0
@@ -30,10 +30,10 @@ _CHANNEL_OPTIONS: _Options = (
 )
 
 
-def credentials(own: TLSIdentity, certificates_pem: bytes) -> grpc.ChannelCredentials:
-    """Show `own`, and accept nobody but who holds the key of one of these certificates."""
+def credentials(own: TLSIdentity, certificate_pem: bytes) -> grpc.ChannelCredentials:
+    """Show `own`, and accept nobody but who holds the key of this certificate, or of one of several in the PEM text."""
     return grpc.ssl_channel_credentials(
-        root_certificates=certificates_pem, private_key=own.key_pem, certificate_chain=own.certificate_pem
+        root_certificates=certificate_pem, private_key=own.key_pem, certificate_chain=own.certificate_pem
     )
 
 
@@ -54,9 +54,12 @@ class _Open:
 
 
 class Channels:
-    """One channel a member; a new one when the member's endpoint or certificate changes, or this node's own.
+    """One channel a member; a new one when the member's endpoint or certificates change, or this node's own.
 
-    `own`: what this node shows, asked for each channel; `clock`: Unix time, ms.
+    Args:
+        view: the chain.
+        own: what this node shows now; asked at every use.
+        clock: for how long a peer's certificate before a rotation is still accepted.
     """
 
     def __init__(self, view: ChainView, own: Callable[[], TLSIdentity], clock: Clock) -> None:
@@ -71,11 +74,14 @@ class Channels:
         member = self._view.member(member_id)
         if member is None or not member.is_active:
             raise NotAMember("no active member has that id", member=member_id)
-        endpoint, certificates, own = member.keys.endpoint, accepted(member, self._clock()), self._own()
+        endpoint, own = member.keys.endpoint, self._own()
+        certificates = accepted_certificates(member, self._clock())
         held = self._open.get(member_id)
         if held is not None and (held.endpoint, held.certificates, held.own) == (endpoint, certificates, own):
             return held.channel
         if not certificates:
+            if held is not None:
+                self._retire(self._open.pop(member_id), grace_seconds=None)
             raise PeerUnavailable(f"the certificate of {member_id} is declared compromised")
         try:
             channel = grpc.aio.secure_channel(
@@ -85,11 +91,15 @@ class Channels:
             raise PeerUnavailable(f"the certificate of {member_id} on the chain cannot be read") from cause
         self._open[member_id] = _Open(endpoint, certificates, own, channel)
         if held is not None:
-            # What is running on the old channel may end there; nothing new begins on it.
-            closing = asyncio.create_task(held.channel.close(grace=_RETIREMENT_SECONDS))
-            self._retired[closing] = held.channel
-            closing.add_done_callback(self._retired.pop)
+            # What is running on the old channel may end there, unless a thief may be its other end; nothing new begins.
+            stolen = any(is_compromised(member, certificate) for certificate in held.certificates)
+            self._retire(held, None if stolen else _RETIREMENT_SECONDS)
         return channel
+
+    def _retire(self, held: _Open, grace_seconds: float | None) -> None:
+        closing = asyncio.create_task(held.channel.close(grace=grace_seconds))
+        self._retired[closing] = held.channel
+        closing.add_done_callback(self._retired.pop)
 
     async def close(self) -> None:
         """Close every channel; what is running on them ends as unavailable."""

@@ -6,42 +6,54 @@ from collections.abc import Sequence
 
 import grpc
 
-from node.errors import NotAMember, NotASecurityOfficer, NotThisDepartment
+from node.errors import ConfigurationInvalid, NotAMember, NotASecurityOfficer, NotThisDepartment
 from node.model.chain import Member
 from node.ports import ChainView, Clock
-from node.rpc.certificates import accepted, fingerprint, roots, to_der
+from node.rpc.certificates import accepted_certificates, fingerprint, is_compromised, read_names, roots, to_der
 
 
 class Identities:
-    """Members by the chain, the department's own programs by the configuration.
+    """Members by the chain, the department's own programs and its security team by the configuration.
 
     Args:
         view: the chain.
         member_id: of this node.
         clients: the department's own client certificates, DER.
-        security: those of its security team, likewise.
-        clock: Unix time, ms.
+        clock: for how long the certificate before a rotation is still accepted.
+        security: the client certificates of the department's security team, DER.
+
+    Raises:
+        ConfigurationInvalid: one certificate, or one subject, is in both lists. Who uses the data and who changes the
+            keys are separate roles, and of two certificates with one subject a handshake would accept the first alone.
     """
 
     def __init__(
-        self, view: ChainView, member_id: str, clients: Sequence[bytes], security: Sequence[bytes], clock: Clock
+        self, view: ChainView, member_id: str, clients: Sequence[bytes], clock: Clock, security: Sequence[bytes] = ()
     ) -> None:
-        self._clock = clock
+        if {read_names(one).subject for one in clients} & {read_names(one).subject for one in security}:
+            raise ConfigurationInvalid(
+                "a certificate of the security team is, or has the subject of, one of the department's programs",
+                setting="security_certificates",
+            )
         self._view = view
         self._member_id = member_id
-        self._clients = tuple(clients)
-        self._security = tuple(security)
-        self._officers = frozenset(fingerprint(certificate) for certificate in security)
+        self._clock = clock
+        self._configured = (*clients, *security)
         self._fingerprints = frozenset(fingerprint(certificate) for certificate in clients)
+        self._security = frozenset(fingerprint(certificate) for certificate in security)
 
     def member(self, certificate: bytes) -> Member:
-        """The member who may show this certificate now, in whatever status. Raises NotAMember."""
-        now = self._clock()
-        held = self._view.member_by_certificate(certificate)
-        # Who is not found by the keys in force may show what was in force before a rotation.
-        for member in (held,) if held is not None else self._view.members():
-            if certificate in accepted(member, now):
-                return member
+        """The member that the certificate stands for now, in whatever status.
+
+        It is the one in force of its keys or, for a short time after a rotation, the one before. Raises NotAMember.
+        """
+        now_ms = self._clock()
+        for holder in self._view.certificate_holders(certificate):
+            # Who named it first owns it. That others may have named it too does not give a stolen one a second life.
+            if is_compromised(holder, certificate):
+                raise NotAMember("the certificate is declared compromised", member=holder.member_id)
+            if certificate in accepted_certificates(holder, now_ms):
+                return holder
         raise NotAMember("the certificate is of no member's keys in force")
 
     def department(self, certificate: bytes) -> None:
@@ -50,9 +62,9 @@ class Identities:
             raise NotThisDepartment("the certificate is not one that this node's configuration lists")
 
     def security(self, certificate: bytes) -> None:
-        """Check that the certificate is of the security team. Raises NotASecurityOfficer."""
-        if fingerprint(certificate) not in self._officers:
-            raise NotASecurityOfficer("the certificate is not one of the security team's in this node's configuration")
+        """Check that the certificate is one of the security team's. Raises NotASecurityOfficer."""
+        if fingerprint(certificate) not in self._security:
+            raise NotASecurityOfficer("the certificate is not one that this node's configuration lists for key changes")
 
     def reader(self, certificate: bytes) -> Member:
         """The active member who reads the log: another one, or this one through its own programs. Raises NotAMember."""
@@ -68,7 +80,7 @@ class Identities:
 
     def roots(self) -> bytes:
         """The PEM texts of every certificate that a handshake accepts now."""
-        return roots(self._view.members(), (*self._clients, *self._security), self._clock())
+        return roots(self._view.members(), self._configured, self._clock())
 
 
 def shown_certificate(context: grpc.aio.ServicerContext[object, object]) -> bytes:

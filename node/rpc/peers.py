@@ -35,7 +35,14 @@ class Deadlines:
 
 
 class GRPCPeers:
-    """Every member's node, reached as the chain says. Use and close it on one event loop."""
+    """Every member's node, reached as the chain says. Use and close it on one event loop.
+
+    Args:
+        view: the chain.
+        own: what this node shows now; asked at every call, so that it changes without a restart.
+        clock: for how long a peer's certificate before a rotation is still accepted.
+        deadlines: how long a peer may take.
+    """
 
     def __init__(
         self, view: ChainView, own: Callable[[], TLSIdentity], clock: Clock, deadlines: Deadlines | None = None

@@ -1,7 +1,7 @@
 """The node's one gRPC server: every face behind mutual TLS on one port, with health and reflection.
 
 Which certificates a handshake accepts is asked at every handshake, so a member that the chain admits can call from the
-next block on, and one that it removes cannot, with no restart; nor does the node's own certificate need one. A connection that is open keeps its certificate; the
+next block on, and one that it removes cannot, with no restart; so is what this node shows itself. A connection that is open keeps its certificate; the
 gate looks at it again in every call.
 """
 
@@ -61,7 +61,7 @@ class Server:
 
     Args:
         listen: host:port; port 0 takes a free one.
-        own: certificate and key that the node shows, asked at every handshake.
+        own: the certificate and key that the node shows now; asked at every handshake, on whatever thread.
         identities: who callers are.
         services: what is served.
         gate: what every call passes.

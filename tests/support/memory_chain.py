@@ -73,8 +73,16 @@ class MemoryView:
         return list(self._chain.members_by_id.values())
 
     def member_by_certificate(self, certificate: bytes) -> Member | None:
-        found = [member for member in self.members() if member.keys.certificate == certificate]
-        return found[0] if found else None
+        holders = self.certificate_holders(certificate)
+        return next((member for member in holders if member.keys.certificate == certificate), None)
+
+    def certificate_holders(self, certificate: bytes) -> Sequence[Member]:
+        named = [
+            (min(epoch.since_block for epoch in member.epochs if epoch.certificate == certificate), member)
+            for member in self.members()
+            if any(epoch.certificate == certificate for epoch in member.epochs)
+        ]
+        return [member for _, member in sorted(named, key=lambda one: (one[0], one[1].member_id))]
 
     def dataset(self, dataset_id: bytes) -> DatasetOnChain | None:
         return self._chain.datasets_by_id.get(dataset_id)

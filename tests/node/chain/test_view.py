@@ -119,6 +119,10 @@ def test_a_certificate_is_its_first_owners_however_later_members_name_it(world: 
     assert world.view.member_by_certificate(b"certificate") == world.view.member(FIRST)
     assert world.view.member_by_certificate(b"other") == world.view.member(SECOND)
     assert world.view.member_by_certificate(b"nobody's") is None
+    # Yet it stays its first owner's: for the grace of a rotation, and where it is declared stolen.
+    assert world.view.certificate_holders(b"certificate") == [world.view.member(SECOND), world.view.member(FIRST)]
+    assert world.view.certificate_holders(b"other") == [world.view.member(SECOND)]
+    assert list(world.view.certificate_holders(b"nobody's")) == []
 
 
 def test_a_member_is_found_by_the_account_in_force_and_not_by_one_before(world: World) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from crypto.sm2 import SM2PrivateKey
 from node.errors import KeyCompromised, PeerUnavailable
+from node.exchange.notes import signing_keys
 from node.model.transfer import QueryAnswer, QueryAsked
 from tests.support.exchange_world import MemoryPeer, Node, World, fetch, make_grant
 
@@ -104,3 +105,13 @@ async def test_an_answer_that_was_sealed_to_a_compromised_key_is_sealed_anew() -
     renew(world, requester)
     again = await provider.provider.query(requester.member, asked)
     assert again.wrapped_secret != first.wrapped_secret
+
+
+def test_a_signing_key_declared_in_one_epoch_counts_in_every_epoch_that_has_it() -> None:
+    world = World()
+    node = world.add(1)
+    keys = replace(node.member.keys, epoch=node.member.keys.epoch + 1, endpoint="127.0.0.1:2")
+    unchanged = replace(node.member, epochs=(*node.member.epochs, keys))
+    assert {key.public_key for key in signing_keys(unchanged, world.clock())} == {keys.signing_key}
+    stolen = replace(node.member.keys, compromised_since=world.clock() // 1_000)
+    assert signing_keys(replace(unchanged, epochs=(stolen, keys)), world.clock()) == []

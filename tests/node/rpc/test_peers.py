@@ -19,6 +19,7 @@ from node.errors import (
     StatementInvalid,
     SubjectInvalid,
 )
+from node.exchange.notes import ROTATION_GRACE_SECONDS
 from node.model.chain import MemberStatus
 from node.model.transfer import (
     Completed,
@@ -39,7 +40,7 @@ ASKED = QueryAsked(b"order", "370702", bytes(16), (b"receipt 1", b"receipt 2"))
 @asynccontextmanager
 async def peers_of(world: World, deadlines: Deadlines | None = None) -> AsyncIterator[GRPCPeers]:
     """The requester's peers."""
-    peers = GRPCPeers(world.view, lambda: world.requester_tls, world.clock, deadlines)
+    peers = GRPCPeers(world.view, lambda: world.requester_tls, lambda: world.now_ms, deadlines)
     try:
         yield peers
     finally:
@@ -285,3 +286,69 @@ async def test_refusals_of_a_unary_call_come_back_as_their_class(failure: Except
     async with world.serving(), peers_of(world) as peers:
         with pytest.raises(type(failure), match=str(failure)):
             await peers.peer(PROVIDER).decision(GRANT)
+
+
+async def test_calls_never_fail_while_both_sides_change_their_certificates() -> None:
+    world = World()
+    async with world.serving(), peers_of(world) as peers:
+        exchange = peers.peer(PROVIDER).exchange()
+        await exchange.send_order(b"order")
+        messages = exchange.messages()
+        await anext(messages)
+        for number in range(2, 6):
+            # As a node does it: the chain first, then what is shown; the others are reached with either.
+            for own_id in (PROVIDER, REQUESTER):
+                renewed = tls_identity(own_id, number=number)
+                world.rotate(own_id, renewed)
+                await asyncio.gather(*(peers.peer(PROVIDER).list_datasets() for _ in range(20)))
+                if own_id == PROVIDER:
+                    world.provider_tls = renewed
+                else:
+                    world.requester_tls = renewed
+                await asyncio.gather(*(peers.peer(PROVIDER).list_datasets() for _ in range(20)))
+            world.now_ms += 1_000 * (ROTATION_GRACE_SECONDS + 1)
+            await asyncio.gather(*(peers.peer(PROVIDER).list_datasets() for _ in range(20)))
+        # What ran on the first channel ends there.
+        await exchange.send_receipt(b"receipt")
+        received = [message async for message in messages]
+    assert received[-1] == Completed(1)
+    assert len(world.provider.callers) == 1 + 4 * 5 * 20
+
+
+async def test_a_server_with_the_certificate_before_is_reached_in_the_grace_alone() -> None:
+    world = World()
+    async with world.serving(), peers_of(world) as peers:
+        world.rotate(PROVIDER, tls_identity(PROVIDER, number=2))
+        await peers.peer(PROVIDER).list_datasets()
+        world.now_ms += 1_000 * ROTATION_GRACE_SECONDS + 1
+        with pytest.raises(PeerUnavailable):
+            await peers.peer(PROVIDER).list_datasets()
+
+
+async def test_a_certificate_of_ones_own_is_shown_from_the_next_call_on() -> None:
+    world = World()
+    async with world.serving(), peers_of(world) as peers:
+        await peers.peer(PROVIDER).list_datasets()
+        renewed = tls_identity(REQUESTER, number=2)
+        world.rotate(REQUESTER, renewed)
+        world.requester_tls = renewed
+        world.now_ms += 1_000 * ROTATION_GRACE_SECONDS + 1
+        # Over the first connection this would be refused.
+        await peers.peer(PROVIDER).list_datasets()
+
+
+@pytest.mark.parametrize("is_rotated", [True, False])
+async def test_what_runs_to_a_server_ends_when_its_certificate_is_declared_compromised(*, is_rotated: bool) -> None:
+    world = World()
+    world.provider.held = asyncio.Event()
+    async with world.serving(), peers_of(world) as peers:
+        running = asyncio.create_task(peers.peer(PROVIDER).query(ASKED))
+        await world.provider.began.wait()
+        if is_rotated:
+            world.rotate(PROVIDER, tls_identity(PROVIDER, number=2))
+        world.declare_certificate(PROVIDER, epoch=1)
+        with pytest.raises(PeerUnavailable):  # with its new one in force it still shows the old
+            await peers.peer(PROVIDER).list_datasets()
+        with pytest.raises(PeerUnavailable, match="closed on this side"):
+            await running
+    assert len(world.provider.callers) == 1

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -19,8 +20,10 @@ from kiteline.exchange.v1 import department_pb2, peer_pb2
 from kiteline.exchange.v1.department_pb2_grpc import DepartmentServiceStub
 from kiteline.exchange.v1.peer_pb2_grpc import PeerServiceStub
 from node.errors import (
+    ConfigurationInvalid,
     InternalError,
     NotAMember,
+    NotASecurityOfficer,
     NotThisDepartment,
     PeerUnavailable,
     PortTaken,
@@ -28,10 +31,12 @@ from node.errors import (
     StatementInvalid,
     SubjectInvalid,
 )
+from node.exchange.notes import ROTATION_GRACE_SECONDS
 from node.model.chain import MemberStatus
 from node.rpc.certificates import TLSIdentity, to_der
 from node.rpc.channels import credentials, options
 from node.rpc.errors import known_reasons, refusal_of
+from node.rpc.identity import Identities
 from tests.node.rpc.world import PROVIDER, REQUESTER, STRANGER, World, member, tls_identity
 
 LIST = peer_pb2.ListDatasetsRequest()
@@ -124,7 +129,8 @@ async def test_a_certificate_that_a_member_has_rotated_away_is_no_longer_let_in(
     world = World()
     async with world.serving() as address, channel(world, address, world.requester_tls) as opened:
         await PeerServiceStub(opened).ListDatasets(LIST)
-        world.move(REQUESTER, certificate=to_der(tls_identity(REQUESTER).certificate_pem))
+        world.rotate(REQUESTER, tls_identity(REQUESTER))
+        world.now_ms += 1_000 * ROTATION_GRACE_SECONDS + 1
         assert isinstance(await refusal(PeerServiceStub(opened).ListDatasets(LIST)), NotAMember)
 
 
@@ -279,3 +285,116 @@ async def test_a_stop_ends_what_is_left_when_the_grace_is_over() -> None:
         await world.provider.ended.wait()
         stream.cancel()
     assert world.calls[-1][1] == "CANCELLED"
+
+
+async def test_the_certificate_before_a_rotation_is_accepted_for_the_grace_and_then_refused() -> None:
+    world = World()
+    old, new = world.requester_tls, tls_identity(REQUESTER, number=2)
+    async with world.serving() as address, channel(world, address, old) as opened:
+        await PeerServiceStub(opened).ListDatasets(LIST)
+        world.rotate(REQUESTER, new)
+        for own in (old, new):
+            async with channel(world, address, own) as fresh:
+                await PeerServiceStub(fresh).ListDatasets(LIST)
+        world.now_ms = 1_000 * (world.now_ms // 1_000 + ROTATION_GRACE_SECONDS)
+        await PeerServiceStub(opened).ListDatasets(LIST)
+        world.now_ms += 1
+        assert isinstance(await refusal(PeerServiceStub(opened).ListDatasets(LIST)), NotAMember)
+        async with channel(world, address, old) as late:
+            assert isinstance(await refusal(PeerServiceStub(late).ListDatasets(LIST)), PeerUnavailable)
+        async with channel(world, address, new) as fresh:
+            await PeerServiceStub(fresh).ListDatasets(LIST)
+    assert {caller.member_id for caller in world.provider.callers} == {REQUESTER}
+
+
+async def test_another_key_rotated_after_the_certificate_does_not_end_its_grace() -> None:
+    world = World()
+    old = world.requester_tls
+    world.rotate(REQUESTER, tls_identity(REQUESTER, number=2))
+    world.move(REQUESTER, endpoint="127.0.0.1:2")
+    async with world.serving() as address, channel(world, address, old) as opened:
+        await PeerServiceStub(opened).ListDatasets(LIST)
+
+
+@pytest.mark.parametrize("is_rotated", [True, False])
+async def test_a_certificate_declared_compromised_is_refused_at_once_at_the_door_and_in_calls(
+    *, is_rotated: bool
+) -> None:
+    world = World()
+    old = world.requester_tls
+    async with world.serving() as address, channel(world, address, old) as opened:
+        await PeerServiceStub(opened).ListDatasets(LIST)
+        if is_rotated:
+            world.rotate(REQUESTER, tls_identity(REQUESTER, number=2))
+        else:
+            # Declared of the first epoch, and in force in the second too.
+            world.move(REQUESTER, endpoint="127.0.0.1:2")
+        world.declare_certificate(REQUESTER, epoch=1)
+        told = await refusal(PeerServiceStub(opened).ListDatasets(LIST))
+        assert isinstance(told, NotAMember)
+        assert "compromised" in str(told)
+        async with channel(world, address, old) as late:
+            assert isinstance(await refusal(PeerServiceStub(late).ListDatasets(LIST)), PeerUnavailable)
+    assert len(world.provider.callers) == 1
+    assert world.log.kept[-1][1]["reason"] == NotAMember.reason
+
+
+async def test_a_member_that_names_anothers_certificate_takes_its_calls_neither_in_the_grace_nor_when_it_is_stolen() -> (
+    None
+):
+    world = World()
+    old = world.requester_tls
+    world.rotate(REQUESTER, tls_identity(REQUESTER, number=2))
+    thief = member(STRANGER, old)
+    world.admit(replace(thief, epochs=(replace(thief.keys, since_block=9),)))
+    async with world.serving() as address, channel(world, address, old) as opened:
+        await PeerServiceStub(opened).ListDatasets(LIST)
+        assert world.provider.callers[0].member_id == REQUESTER
+        world.declare_certificate(REQUESTER, epoch=1)
+        assert isinstance(await refusal(PeerServiceStub(opened).ListDatasets(LIST)), NotAMember)
+
+
+async def test_a_new_certificate_of_the_server_is_shown_from_the_next_handshake_on_and_watchers_go_on() -> None:
+    world = World()
+    old = world.provider_tls
+    async with world.serving() as address, channel(world, address, world.requester_tls) as opened:
+        watch = health_pb2_grpc.HealthStub(opened).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        world.provider_tls = tls_identity(PROVIDER, number=2)
+        async with channel(world, address, world.requester_tls) as fresh:
+            await PeerServiceStub(fresh).ListDatasets(LIST)
+        pem = old.certificate_pem
+        shows_old = grpc.aio.secure_channel(
+            address, credentials(world.requester_tls, pem), options=options(to_der(pem))
+        )
+        async with shows_old as pinned:
+            assert isinstance(await refusal(PeerServiceStub(pinned).ListDatasets(LIST)), PeerUnavailable)
+        # What was open before goes on, and its watcher has heard of nothing else.
+        await PeerServiceStub(opened).ListDatasets(LIST)
+        assert not watch.done()
+        watch.cancel()
+
+
+async def test_the_security_team_passes_the_handshake_and_is_nobody_else() -> None:
+    world = World()
+    identities = world.identities()
+    team, program = to_der(world.security_tls.certificate_pem), to_der(world.client_tls.certificate_pem)
+    identities.security(team)
+    for certificate in (program, to_der(world.requester_tls.certificate_pem)):
+        with pytest.raises(NotASecurityOfficer):
+            identities.security(certificate)
+    async with world.serving() as address, channel(world, address, world.security_tls) as opened:
+        status = DepartmentServiceStub(opened).GetStatus(department_pb2.GetStatusRequest())
+        assert isinstance(await refusal(status), NotThisDepartment)
+        assert isinstance(await refusal(PeerServiceStub(opened).ListDatasets(LIST)), NotAMember)
+        checkpoint = AuditServiceStub(opened).GetCheckpoint(audit_pb2.GetCheckpointRequest())
+        assert isinstance(await refusal(checkpoint), NotAMember)
+
+
+def test_programs_and_security_team_share_no_certificate_and_no_subject() -> None:
+    world = World()
+    program, namesake = (to_der(one.certificate_pem) for one in (world.client_tls, tls_identity("a program")))
+    for shared in (program, namesake):
+        with pytest.raises(ConfigurationInvalid) as caught:
+            Identities(world.view, PROVIDER, [program], lambda: world.now_ms, [shared])
+        assert caught.value.details["setting"] == "security_certificates"

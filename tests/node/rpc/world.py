@@ -63,10 +63,11 @@ PROVIDER, REQUESTER, STRANGER = member_id(1), member_id(2), member_id(3)
 MINED = Mined(b"\x07" * 32, Block(9, b"\x09" * 32, 1_795_482_123))
 
 
-def tls_identity(name: str, host: str | None = None) -> TLSIdentity:
-    """A self-signed certificate as a node makes it: the subject is its name."""
+def tls_identity(name: str, host: str | None = None, number: int | None = None) -> TLSIdentity:
+    """A self-signed certificate as a node makes it: the subject is its name, and since its first rotation a number."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    numbered = [] if number is None else [x509.NameAttribute(NameOID.SERIAL_NUMBER, str(number))]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), *numbered])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -332,7 +333,7 @@ class World:
 
     def __init__(self) -> None:
         self.now_ms = 1_795_482_123_004
-        self.chain = MemoryChain(self.clock)
+        self.chain = MemoryChain(lambda: self.now_ms)
         self.view = MemoryView(self.chain)
         self.provider_tls = tls_identity(PROVIDER)
         self.requester_tls = tls_identity(REQUESTER)
@@ -360,9 +361,23 @@ class World:
         held = self.chain.members_by_id[own_id]
         self.admit(replace(held, epochs=(*held.epochs, replace(held.keys, epoch=held.keys.epoch + 1, **keys))))
 
-    def clock(self) -> int:
-        """Unix time, ms; it stands still until a test moves it."""
-        return self.now_ms
+    def rotate(self, own_id: str, renewed: TLSIdentity) -> None:
+        """Put a member's next certificate in force on the chain now."""
+        self.move(own_id, certificate=to_der(renewed.certificate_pem), since_time=self.now_ms // 1_000)
+
+    def declare_certificate(self, own_id: str, epoch: int) -> None:
+        """Declare the certificate of one epoch of a member compromised."""
+        held = self.chain.members_by_id[own_id]
+        declared = [
+            replace(one, certificate_compromised_since=self.now_ms // 1_000) if one.epoch == epoch else one
+            for one in held.epochs
+        ]
+        self.admit(replace(held, epochs=tuple(declared)))
+
+    def identities(self) -> Identities:
+        """Who the provider's callers are."""
+        clients, security = ([to_der(one.certificate_pem)] for one in (self.client_tls, self.security_tls))
+        return Identities(self.view, PROVIDER, clients, lambda: self.now_ms, security)
 
     def server(self, listen: str = "127.0.0.1:0") -> Server:
         """The provider's server."""
@@ -378,15 +393,8 @@ class World:
             ),
             keys=KeysService(self.locksmith, self.locksmith, self.locksmith.keys),
         )
-        identities = Identities(
-            self.view,
-            PROVIDER,
-            [to_der(self.client_tls.certificate_pem)],
-            [to_der(self.security_tls.certificate_pem)],
-            self.clock,
-        )
         gate = Gate(self.log, os.urandom, lambda method, code, _seconds: self.calls.append((method, code)))
-        return Server(listen, lambda: self.provider_tls, identities, services, gate)
+        return Server(listen, lambda: self.provider_tls, self.identities(), services, gate)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
