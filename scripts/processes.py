@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,7 +15,11 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
-_ATTEMPTS = 100
+_ATTEMPTS = 1_000
+_FIRST_PORT, _LAST_PORT = 10_240, 65_535
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_RANDOM = random.SystemRandom()
+_GIVEN: set[int] = set()  # ports that were named to somebody in this process, who may not have taken them yet
 _LIBC = ctypes.CDLL(None)
 
 
@@ -94,24 +99,36 @@ class Child:
 
 def free_port() -> int:
     """A port that was free a moment ago on the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that were free a moment ago on the loopback interface."""
+    """The first of so many ports in a row that were free a moment ago on the loopback interface.
+
+    They lie below those that the system gives to outgoing connections, one of which could take a port before its process has it.
+    """
+    end = min(_LAST_PORT, _first_ephemeral_port()) - count
     for _ in range(_ATTEMPTS):
-        first = free_port()
+        first = _RANDOM.randrange(_FIRST_PORT, end)
+        if not _GIVEN.isdisjoint(range(first, first + count)):
+            continue
         with ExitStack() as probes:
             try:
                 for port in range(first, first + count):
                     probe = probes.enter_context(socket.socket())
                     probe.bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
+        _GIVEN.update(range(first, first + count))
         return first
     raise ProcessFailed(f"there are no {count} free ports in a row")
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        return int(_EPHEMERAL.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return _LAST_PORT
 
 
 def accepts(port: int) -> bool:

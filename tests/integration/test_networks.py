@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from eth_hash.auto import keccak
 
+from node.chain.account import new_account, write_account
 from node.chain.block_evidence import raw_header
 from node.chain.endpoints import Endpoints
 from node.chain.finality import final_head, header_at
@@ -25,6 +26,7 @@ from tests.support.networks import WAIT_SECONDS, RunningNetwork, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]  # an engine may have to be built first
 
+CHEAP = 2  # cost of a guess at a keystore's passphrase, which this test need not make dear
 STRANGER = "0x52908400098527886E0F7030069857D2E4169EE7"  # EIP-55's own example
 
 
@@ -70,14 +72,16 @@ def test_an_exchange_is_anchored_and_its_evidence_holds_offline(running: Running
     assert not refused.value.document.get("proven", False)
 
 
-def test_who_cannot_pay_is_told_so_and_once_it_has_money_it_takes_part(running: RunningNetwork) -> None:
+def test_who_cannot_pay_is_told_so_and_once_it_has_money_it_takes_part(running: RunningNetwork, tmp_path: Path) -> None:
     """Where transactions cost nothing, an account needs no money, and `chain fund` says that."""
     consortium = running.consortium
     file = str(consortium.directory / "network.toml")
     if running.network.fees is FeeRule.ZERO:
-        account = str(consortium.home(CIVIL_AFFAIRS) / "keys" / "account-1.pem")
+        secret = Path(consortium.environment["KITELINE_PASSPHRASE_FILE"]).read_text(encoding="ascii")
+        account = tmp_path / "treasury.json"
+        write_account(account, new_account(os.urandom), secret, scrypt_n=CHEAP)
         with pytest.raises(CommandFailed, match="transactions cost nothing"):
-            consortium.kiteline(None, "chain", "fund", STRANGER, "--treasury", account, "--network", file)
+            consortium.kiteline(None, "chain", "fund", STRANGER, "--treasury", str(account), "--network", file)
         return
     assert consortium.treasury is not None
     consortium._initialise(AUDIT)
