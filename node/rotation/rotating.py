@@ -42,6 +42,7 @@ from node.rotation.kinds import (
 from node.rpc.faces import RotatedView, Tell
 
 Sleep = Callable[[float], Awaitable[None]]
+_AGAIN_MS = 60_000  # after which a key that could not retire is looked at again; each look goes through everything
 _LOOK_SECONDS = 1.0  # how often it is looked whether a key may be retired, or the chain is back
 
 
@@ -60,6 +61,7 @@ class Rotating:
         self._retire_ms = int(1_000 * retire_seconds)
         self._sleep = sleep
         self._turn = asyncio.Lock()
+        self._later: dict[tuple[Kind, int], int] = {}  # by key that could not retire: when it is tried again, Unix ms
 
     async def rotate(self, kind: Kind, mode: Mode, tell: Tell = quiet, *, at_once: bool = False) -> RotatedView:
         """Rotate a key, as far as `mode` says. `at_once`: without waiting for the slowest member, because the old key is in others' hands.
@@ -122,7 +124,8 @@ class Rotating:
 
     async def serve(self) -> None:
         """Go on with what was under way, then resume what waits for the chain, and retire keys whose time has come, until cancelled."""
-        await self.resume()
+        with suppress(Refusal):  # an agent that does not answer yet, say
+            await self.resume()
         while True:
             with suppress(Refusal):
                 if any(
@@ -141,9 +144,11 @@ class Rotating:
             (keeper, one)
             for keeper in places.ring.keepers
             for one in keeper.manifest.keys
-            if one.state is State.RETIRING and now >= one.since_ms + self._retire_ms
+            if one.state is State.RETIRING
+            and now >= self._later.get((one.kind, one.number), one.since_ms + self._retire_ms)
         ]
         for keeper, one in due:
+            self._later[one.kind, one.number] = now + _AGAIN_MS
             async with self._turn:
                 await asyncio.to_thread(bring_along, places, one.kind, lambda _done, _total: None)
                 if not await asyncio.to_thread(is_done_with, places, one.kind, one.number):
