@@ -52,7 +52,7 @@ class Offices:
                 NETWORK.format(chain_id=self.consortium.network.chain_id, url=self.consortium.anvil.url)
             )
             (home / "contracts.toml").write_text(dump_deployment(self.consortium.deployment))
-            settings = replace(complete(home), member_id=kit.member_id, name=kit.name, witnesses=())
+            settings = replace(complete(home), member_id=kit.member_id, name=kit.name, witnesses=(), key_agent=None)
             (home / FILE_NAME).write_text(dump(settings, home), encoding="utf-8")
         return home
 
