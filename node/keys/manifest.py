@@ -235,9 +235,10 @@ def parse_manifest(text: str) -> Manifest:
         body = lines[2:-1]
         rotation = _rotation(body.pop()) if body and body[-1].startswith("rotation ") else None
         manifest = Manifest(member_id, tuple(map(_key, body)), rotation)
+        spelled = manifest.to_text()  # a time before 1970 can be read and not written
     except (ValueError, StatementInvalid, CreditCodeInvalid) as cause:
         raise KeyStoreInvalid(f"the manifest has a line in another form: {cause}") from cause
-    if manifest.to_text() != text:
+    if spelled != text:
         raise KeyStoreInvalid("the manifest is not in its one spelling")
     return manifest
 

@@ -114,3 +114,10 @@ def test_a_key_goes_from_state_to_state_as_the_table_says(state: State, to: Stat
     else:
         with pytest.raises(Refusal):
             manifest.moved(Kind.SIGNING, 1, to, 5)
+
+
+def test_a_time_that_can_be_read_and_not_written_is_refused() -> None:
+    text = founded(MEMBER, [(Kind.TLS, bytes(32))], 0).to_text()
+    assert "1970-" in text
+    with pytest.raises(KeyStoreInvalid):
+        parse_manifest(text.replace("1970-", "0970-"))
