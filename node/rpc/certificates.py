@@ -53,7 +53,8 @@ def to_pem(certificate: bytes) -> bytes:
 
 def to_der(pem: bytes) -> bytes:
     """DER of the first certificate in a PEM text. Raises ValueError."""
-    return ssl.PEM_cert_to_DER_cert(pem.decode("ascii", "strict").strip())
+    first, footer, _ = pem.decode("ascii", "strict").strip().partition(ssl.PEM_FOOTER)
+    return ssl.PEM_cert_to_DER_cert(first + footer)
 
 
 def fingerprint(certificate: bytes) -> bytes:
