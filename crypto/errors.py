@@ -29,6 +29,18 @@ class Refusal(Exception):
         self.details = {name: str(value) for name, value in details.items()}
 
 
+def refusals_by_reason() -> dict[str, type[Refusal]]:
+    """Every class that states a reason, by it; of the packages whose errors are imported by now."""
+    found: dict[str, type[Refusal]] = {}
+    waiting = Refusal.__subclasses__()
+    while waiting:
+        kind = waiting.pop()
+        waiting.extend(kind.__subclasses__())
+        if "reason" in vars(kind):
+            found.setdefault(kind.reason, kind)
+    return found
+
+
 class CryptoError(Refusal):
     """Base of the errors of this package."""
 

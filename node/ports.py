@@ -31,9 +31,6 @@ class ChainView(Protocol):
 
     def member(self, member_id: str) -> Member | None: ...
     def members(self) -> Sequence[Member]: ...
-    def member_by_certificate(self, certificate: bytes) -> Member | None:
-        """The member whose keys in force name this TLS certificate (DER)."""
-
     def certificate_holders(self, certificate: bytes) -> Sequence[Member]:
         """Every member that names this TLS certificate (DER) in any epoch, whoever named it first before the others."""
 

@@ -11,7 +11,7 @@ from node.chain.admission import KeySet
 from node.errors import ConfigurationInvalid
 from node.keys.agent_client import AgentKeeper
 from node.keys.keeper import Keeper
-from node.keys.material import AccountSigner, Means
+from node.keys.material import HashSigner, Means
 from node.keys.ring import KeyRing
 from node.keys.store import KeyStore
 from node.model.keys import Kind
@@ -73,9 +73,9 @@ def _store(settings: Settings, means: Means, *, exclusive: bool) -> Iterator[Key
         yield store
 
 
-def chain_account(account: AccountSigner) -> RemoteAccount:
+def chain_account(account: HashSigner) -> RemoteAccount:
     """What signs the transactions of an account whose key lies in a store or an agent."""
-    return RemoteAccount(address_of(account.public_bytes()), account.sign_hash)
+    return RemoteAccount.behind(account.public_bytes(), account.sign_hash)
 
 
 def key_set(ring: KeyRing, endpoint: str) -> KeySet:

@@ -61,7 +61,7 @@ from node.rpc.keys_service import KeysService
 from node.rpc.peer_service import PeerService
 from node.rpc.peers import GRPCPeers
 from node.rpc.server import Server, Services
-from node.stores.at_rest import AtRestKeys
+from node.stores.at_rest import AtRestHolder, AtRestKeys
 from node.stores.datasets import DatasetDirectory
 from node.stores.decided_head import DecidedHead
 from node.stores.ledger_store import open_ledger
@@ -283,13 +283,16 @@ class Node:
 
     def _make_context(self, random: Random) -> Context:
         settings, data = self._settings, self._settings.data_directory
+        # Made when a key changes and not at each use, of which there is one for each segment.
+        at_rest = AtRestHolder(self._at_rest())
+        self._keys.on_renewal(lambda: at_rest.replace(self._at_rest()))
         self._datasets = DatasetDirectory(
             data / DATASETS,
             settings.member_id,
             DatasetMeans(
                 engine=self.engine,
                 random=random,
-                at_rest=self._at_rest,
+                at_rest=at_rest,
                 map_bytes=settings.dataset_map_gigabytes * GIGABYTE,
                 max_publish_bytes=settings.max_publish_gigabytes * GIGABYTE,
             ),

@@ -1,7 +1,6 @@
-"""The account that signs a member's transactions: what signs, and its EVM key (secp256k1) at rest.
+"""The account that signs transactions: what signs, and the keystore files (Web3 Secret Storage, v3) in which a treasury and validators have theirs.
 
-A key lies in an encrypted keystore file (Web3 Secret Storage, v3) or as encrypted PKCS#8 (RFC 5958, SEC 1 inside, as OpenSSL reads it).
-A sender knows no key: it has an `AccountSigner`, whose key may be in another process.
+A sender knows no key: it has an `AccountSigner`, whose key may be in another process. A member's own lies in its key store.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 import rlp
 from eth_account import Account
@@ -25,11 +24,10 @@ from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from crypto.errors import KeyFileExposed, KeyInvalid
+from crypto.scalars import SECP256K1_ORDER, fresh_scalar
 
-KEY_BYTES = 32
 ADDRESS_BYTES = 20
 SCRYPT_N = 2**18  # the standard's own choice: about a second and 256 MiB
-ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
 
 TYPE_2 = 2  # EIP-1559
 REPLAY_OFFSET = 35  # EIP-155: v of a transaction of the old form is this, twice the chain id and the parity
@@ -83,6 +81,11 @@ class RemoteAccount:
         self._address = address
         self._sign_hash = sign_hash
 
+    @classmethod
+    def behind(cls, public: bytes, sign_hash: SignHash) -> Self:
+        """The account of a public key, 04 ‖ x ‖ y."""
+        return cls(address_of(public), sign_hash)
+
     @property
     def address(self) -> str:
         """The account, EIP-55."""
@@ -111,7 +114,7 @@ class RemoteAccount:
             signer = signature.recover_public_key_from_msg_hash(digest).to_checksum_address()
         except (BadSignature, ValidationError, TypeError, ValueError):
             raise KeyInvalid("what signs for the account gave no signature", account=self._address) from None
-        if signer != self._address or s > ORDER // 2:
+        if signer != self._address or s > SECP256K1_ORDER // 2:
             # Sent all the same, it would be another account's transaction, or one that no node takes.
             raise KeyInvalid(
                 "what signs for the account signs with another key, or with the higher s", account=self._address
@@ -125,12 +128,8 @@ def signer_of(account: LocalAccount | AccountSigner) -> AccountSigner:
 
 
 def new_account(random: Callable[[int], bytes]) -> LocalAccount:
-    """A fresh account, uniform by rejection."""
-    while True:
-        secret = random(KEY_BYTES)
-        if 0 < int.from_bytes(secret, "big") < ORDER:
-            account: LocalAccount = Account.from_key(secret)
-            return account
+    """A fresh account."""
+    return account_of(fresh_scalar(random, SECP256K1_ORDER))
 
 
 def account_of(secret: bytes) -> LocalAccount:

@@ -64,10 +64,6 @@ class IndexView:
         with self._state_lock:
             return sorted(self._members.values(), key=lambda member: member.member_id)
 
-    def member_by_certificate(self, certificate: bytes) -> Member | None:
-        """The member whose keys in force name this TLS certificate (DER)."""
-        return next((one for one in self.certificate_holders(certificate) if one.keys.certificate == certificate), None)
-
     def certificate_holders(self, certificate: bytes) -> Sequence[Member]:
         """Every member that names this TLS certificate (DER) in any epoch, whoever named it first before the others."""
         return self._by_certificate.get(certificate, ())

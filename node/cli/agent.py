@@ -6,18 +6,16 @@ import os
 import resource
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crypto.credit_code import check_credit_code
-from node.cli.session import JSONOption, passphrase, reporting
+from node.cli.session import JSONOption, key_means, reporting
 
 if TYPE_CHECKING:
     from crypto.errors import Refusal
-    from node.keys.material import Means
 
 app = typer.Typer(no_args_is_help=True, help="Keep the signing, encryption and account keys in a process of their own.")
 
@@ -36,7 +34,7 @@ def create(
         from node.keys.store import KeyStore  # noqa: PLC0415 - likewise
 
         member = check_credit_code(member_id)
-        with KeyStore.create(directory, member, _means(), AGENT_KINDS) as store:
+        with KeyStore.create(directory, member, key_means(os.environ.get("KITELINE_ENGINE")), AGENT_KINDS) as store:
             keys = {one.kind.value: one.digest.hex() for one in store.manifest.keys}
         output.result({"member": member, "directory": str(directory), "keys": keys})
         output.note("Start it with `kiteline keys agent serve`, then make the node with `kiteline init --key-agent`.")
@@ -65,15 +63,10 @@ def serve(
         def say(operation: str, refusal: Refusal) -> None:
             output.asides.print(f"refused: {operation}: {refusal.reason} {refusal}", style="dim", markup=False)
 
-        with KeyStore.open(directory, _means()) as store, KeyAgent(store, socket, say):
+        with (
+            KeyStore.open(directory, key_means(os.environ.get("KITELINE_ENGINE"))) as store,
+            KeyAgent(store, socket, say),
+        ):
             output.result({"member": store.manifest.member_id, "socket": str(socket)})
             stop.wait()
         output.note("stopped")
-
-
-def _means() -> Means:
-    from crypto.engine import load_engine  # noqa: PLC0415 - likewise
-    from node.keys.material import Means  # noqa: PLC0415 - likewise
-
-    engine = load_engine(os.environ.get("KITELINE_ENGINE"))
-    return Means(engine, passphrase(), os.urandom, lambda: time.time_ns() // 1_000_000)

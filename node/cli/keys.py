@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,16 +13,14 @@ from node.cli import agent
 from node.cli.connection import connected
 from node.cli.errors import WrongUsage
 from node.cli.output import Output, spoken, table, write_file
-from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, passphrase, reporting, settings_of
+from node.cli.session import DEFAULT_CONFIG, ConfigOption, JSONOption, key_means, reporting, settings_of
 from node.errors import FileUnusable
 from node.keys.store import SECURITY
 from node.model.keys import Kind
 from node.model.lines import read_time, write_time
 
 if TYPE_CHECKING:
-    from node.app.settings import Settings
     from node.keys.manifest import Manifest
-    from node.keys.material import Means
 
 app = typer.Typer(no_args_is_help=True, help="List, rotate and recover this node's keys.")
 app.add_typer(agent.app, name="agent")
@@ -55,7 +50,7 @@ def adopt(
         from node.keys.store import KeyStore  # noqa: PLC0415 - likewise
 
         settings = settings_of(config)
-        means = _means(settings)
+        means = key_means(settings.engine)
         with (
             KeyStore.open(renewed, means, exclusive=False) as other,
             KeyStore.open(settings.keys_directory, means) as own,
@@ -85,7 +80,7 @@ def request_certificates(
             to.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise FileUnusable(f"{to} cannot be made: {cause.strerror}", path=to) from cause
-        with KeyStore.open(settings.keys_directory, _means(settings), exclusive=False) as store:
+        with KeyStore.open(settings.keys_directory, key_means(settings.engine), exclusive=False) as store:
             for kind in (Kind.SIGNING, Kind.ENCRYPTION):
                 made = store.manifest.next() if following else None
                 record = made if made is not None and made.kind is kind else store.manifest.active(kind)
@@ -97,17 +92,7 @@ def request_certificates(
         output.note("Hand both to the certificate authority: kiteline ca enrol MEMBER_ID signing.csr encryption.csr")
 
 
-class KindOfKey(StrEnum):
-    """Kinds, as they are typed."""
-
-    SIGNING = "signing"
-    ENCRYPTION = "encryption"
-    ACCOUNT = "account"
-    TLS = "tls"
-    AT_REST = "at-rest"
-
-
-KindArgument = Annotated[KindOfKey, typer.Argument(help="Which key.", show_default=False)]
+KindArgument = Annotated[Kind, typer.Argument(help="Which key.", show_default=False)]
 
 
 @app.command("rotate", epilog="Example: kiteline keys rotate signing --drill; kiteline keys rotate signing")
@@ -192,15 +177,7 @@ def compromise(
         )
 
 
-def _means(settings: Settings) -> Means:
-    """What the store is opened with beside the node, or without it."""
-    from crypto.engine import load_engine  # noqa: PLC0415 - opens libraries that most commands do without
-    from node.keys.material import Means  # noqa: PLC0415 - likewise
-
-    return Means(load_engine(settings.engine), passphrase(), os.urandom, lambda: time.time_ns() // 1_000_000)
-
-
-def _number(kind: KindOfKey) -> str:
+def _number(kind: Kind) -> str:
     """As protobuf takes an enumeration by name."""
     return f"KEY_KIND_{kind.name}"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +17,9 @@ from node.app.settings import FILE_NAME, Settings, load
 from node.cli.errors import Interrupted, WrongUsage
 from node.cli.output import Exit, Output, debugging
 from node.errors import ConfigurationInvalid, InternalError
+
+if TYPE_CHECKING:
+    from node.keys.material import Means
 
 ConfigOption = Annotated[
     Path,
@@ -84,6 +88,14 @@ def passphrase() -> bytes:
     except UnicodeDecodeError as cause:
         raise ConfigurationInvalid("the passphrase is not UTF-8") from cause
     return value
+
+
+def key_means(engine: str | None) -> Means:
+    """What key stores are opened and made with by a command."""
+    from crypto.engine import load_engine  # noqa: PLC0415 - opens libraries that most commands do without
+    from node.keys.material import Means  # noqa: PLC0415 - likewise
+
+    return Means(load_engine(engine), passphrase(), os.urandom, lambda: time.time_ns() // 1_000_000)
 
 
 def run(app: typer.Typer) -> NoReturn:

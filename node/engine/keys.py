@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from py_ecc.bls.ciphersuites import G2ProofOfPossession
 
+from crypto.scalars import fresh_scalar
+
 KEY_BYTES = 32
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 CHECKSUM_BYTES = 4
@@ -69,11 +71,8 @@ CERTIFICATE = "certificate.pem"
 
 
 def new_certificate_key(random: Callable[[int], bytes]) -> bytes:
-    """A secret number on P-256, 32 bytes, uniform by rejection."""
-    while True:
-        secret = random(KEY_BYTES)
-        if 0 < int.from_bytes(secret, "big") < P256_ORDER:
-            return secret
+    """A secret number on P-256, 32 bytes."""
+    return fresh_scalar(random, P256_ORDER)
 
 
 def new_bls_key(random: Callable[[int], bytes]) -> bytes:

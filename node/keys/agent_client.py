@@ -233,7 +233,7 @@ class AgentKey:
 
 
 class AgentAccount:
-    """The key of an EVM account of the agent; AccountSigner."""
+    """The key of an EVM account of the agent; HashSigner."""
 
     __slots__ = ("_keeper", "_number", "_public")
 
@@ -243,11 +243,11 @@ class AgentAccount:
         self._public = public
 
     def public_bytes(self) -> bytes:
-        """See AccountSigner."""
+        """See HashSigner."""
         return self._public
 
     def sign_hash(self, digest: bytes) -> tuple[int, int, int]:
-        """See AccountSigner. Raises KeyAgentUnavailable too."""
+        """See HashSigner. Raises KeyAgentUnavailable too."""
         given = self._keeper.ask(Request("sign_hash", {"number": self._number, "digest": digest.hex()}))
         v = given.get("v")
         if not isinstance(v, int):

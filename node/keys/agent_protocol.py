@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crypto.errors import EncodingInvalid, Refusal
+from crypto.errors import EncodingInvalid, Refusal, refusals_by_reason
 from node.errors import InternalError, RequestTooLarge
 
 VERSION = 1
@@ -114,24 +114,13 @@ def parse_answer(content: bytes) -> Document:
 def _refusal(error: Mapping[str, object]) -> Refusal:
     match error:
         case {"details": dict(details), "message": str(message), "reason": str(reason), **rest} if not rest:
-            kind = _kinds().get(reason)
+            kind = refusals_by_reason().get(reason)
             if kind is None:
                 return InternalError(f"the key agent refuses with {reason}: {message}")
             known = {name: value for name, value in details.items() if name.isidentifier() and name not in _RESERVED}
             return kind(message, **known)
         case _:
             raise EncodingInvalid("an error has a reason, a message and details")
-
-
-def _kinds() -> dict[str, type[Refusal]]:
-    found: dict[str, type[Refusal]] = {}
-    waiting = Refusal.__subclasses__()
-    while waiting:
-        kind = waiting.pop()
-        waiting.extend(kind.__subclasses__())
-        if "reason" in vars(kind):
-            found[kind.reason] = kind
-    return found
 
 
 def _write(document: Document) -> bytes:

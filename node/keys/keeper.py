@@ -6,7 +6,7 @@ from typing import Protocol
 
 from crypto.signer import Decrypter, Signer
 from node.keys.manifest import KeyRecord, Manifest
-from node.keys.material import AccountSigner
+from node.keys.material import HashSigner
 from node.model.keys import Kind, Mode
 
 
@@ -23,7 +23,7 @@ class Keeper(Protocol):
     def decrypter(self, number: int) -> Decrypter:
         """The encryption key of this number."""
 
-    def account(self, number: int) -> AccountSigner:
+    def account(self, number: int) -> HashSigner:
         """The account's key of this number."""
 
     def begin(self, kind: Kind, mode: Mode) -> Manifest:

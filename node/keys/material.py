@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from eth_keys.datatypes import PrivateKey
 
@@ -35,6 +36,7 @@ from crypto.key_files import (
     write_private_key,
     write_secret_file,
 )
+from crypto.scalars import SCALAR_SIZE, SECP256K1_ORDER, fresh_scalar
 from crypto.sm2 import SM2PrivateKey
 from crypto.sm3 import hkdf_sm3, sm3
 from crypto.wrap import unwrap_at_rest, wrap_at_rest
@@ -43,8 +45,6 @@ from node.model.keys import Kind
 VALIDITY = timedelta(days=3_650)
 EARLIER = timedelta(days=1)  # members' clocks differ
 AT_REST_SIZE = 16  # bytes
-SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-_ACCOUNT_SIZE = 32  # bytes
 _SALT_SIZE = 16  # bytes
 _AT_REST_CONTEXT = b"kiteline/at-rest-key/v1"
 _CHECK_INFO = b"kiteline/key-check-value/v1"
@@ -69,8 +69,8 @@ class TLSFiles:
         return x509.load_pem_x509_certificate(self.certificate_pem).public_bytes(serialization.Encoding.DER)
 
 
-class AccountSigner(Protocol):
-    """Signs for one EVM account."""
+class HashSigner(Protocol):
+    """Signs hashes with the key of one EVM account."""
 
     def public_bytes(self) -> bytes:
         """04 ‖ x ‖ y."""
@@ -81,16 +81,16 @@ class AccountSigner(Protocol):
 
 @dataclass(frozen=True)
 class AccountKey:
-    """The private key of an EVM account, 32 bytes big-endian; AccountSigner. The repr shows none of it."""
+    """The private key of an EVM account, 32 bytes big-endian; HashSigner. The repr shows none of it."""
 
     secret: bytes = field(repr=False)
 
     def public_bytes(self) -> bytes:
-        """See AccountSigner."""
+        """See HashSigner."""
         return b"\x04" + PrivateKey(self.secret).public_key.to_bytes()
 
     def sign_hash(self, digest: bytes) -> tuple[int, int, int]:
-        """See AccountSigner."""
+        """See HashSigner."""
         signature = PrivateKey(self.secret).sign_msg_hash(digest)
         return signature.r, signature.s, signature.v
 
@@ -133,7 +133,7 @@ def generate(kind: Kind, member_id: str, number: int, means: Means) -> Material:
         case Kind.SIGNING | Kind.ENCRYPTION:
             return SM2PrivateKey.generate(means.random)
         case Kind.ACCOUNT:
-            return AccountKey(_uniform(means.random))
+            return AccountKey(fresh_scalar(means.random, SECP256K1_ORDER))
         case Kind.TLS:
             host = f"{member_id.lower()}.kiteline"
             return certified(member_id, host, means.clock(), serial_number=str(number))
@@ -228,11 +228,7 @@ def write_tls(key_path: Path, certificate_path: Path, files: TLSFiles, means: Me
 
 def read_tls(key_path: Path, certificate_path: Path, passphrase: bytes) -> TLSFiles:
     """A certificate and its key. Raises KeyInvalid, KeyFileExposed."""
-    sealed = read_secret_file(key_path)
-    try:
-        key = serialization.load_der_private_key(decrypt_private_key(sealed, passphrase), None)
-    except (KeyInvalid, ValueError, TypeError, UnsupportedAlgorithm) as cause:
-        raise KeyInvalid(f"{key_path} was changed, or the passphrase is wrong", path=key_path) from cause
+    key = _read_private_key(key_path, passphrase)
     try:
         certificate = certificate_path.read_bytes()
         shown = x509.load_pem_x509_certificate(certificate).public_key()
@@ -248,11 +244,13 @@ def read_tls(key_path: Path, certificate_path: Path, passphrase: bytes) -> TLSFi
     return TLSFiles(certificate, opened)
 
 
-def _uniform(random: Random) -> bytes:
-    while True:
-        secret = random(_ACCOUNT_SIZE)
-        if 0 < int.from_bytes(secret, "big") < SECP256K1_ORDER:
-            return secret
+def _read_private_key(path: Path, passphrase: bytes) -> PrivateKeyTypes:
+    """A key that pyca knows. Raises KeyInvalid, KeyFileExposed."""
+    sealed = read_secret_file(path)
+    try:
+        return serialization.load_der_private_key(decrypt_private_key(sealed, passphrase), None)
+    except (KeyInvalid, ValueError, TypeError, UnsupportedAlgorithm) as cause:
+        raise KeyInvalid(f"{path} was changed, or the passphrase is wrong", path=path) from cause
 
 
 def _account_der(key: AccountKey) -> bytes:
@@ -263,14 +261,10 @@ def _account_der(key: AccountKey) -> bytes:
 
 
 def _read_account(path: Path, means: Means) -> AccountKey:
-    sealed = read_secret_file(path)
-    try:
-        key = serialization.load_der_private_key(decrypt_private_key(sealed, means.passphrase), None)
-    except (KeyInvalid, ValueError, TypeError, UnsupportedAlgorithm) as cause:
-        raise KeyInvalid(f"{path} was changed, or the passphrase is wrong", path=path) from cause
+    key = _read_private_key(path, means.passphrase)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256K1):
         raise KeyInvalid(f"{path} is no key of secp256k1", path=path)
-    return AccountKey(key.private_numbers().private_value.to_bytes(_ACCOUNT_SIZE, "big"))
+    return AccountKey(key.private_numbers().private_value.to_bytes(SCALAR_SIZE, "big"))
 
 
 def _read_at_rest(path: Path, means: Means) -> AtRestKey:

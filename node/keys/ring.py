@@ -9,7 +9,7 @@ from crypto.signer import Decrypter, Signer
 from node.errors import KeyStoreInvalid
 from node.keys.keeper import Keeper
 from node.keys.manifest import KeyRecord, State
-from node.keys.material import AccountSigner, AtRestKey, TLSFiles
+from node.keys.material import AtRestKey, HashSigner, TLSFiles
 from node.keys.store import KeyStore, opened_as
 from node.model.keys import Kind
 
@@ -24,7 +24,7 @@ class InUse:
 
     signer: Signer
     decrypters: tuple[Decrypter, ...]
-    account: AccountSigner
+    account: HashSigner
     tls: TLSFiles
     at_rest_active: int
     at_rest: Mapping[int, bytes] = field(repr=False)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator
 
 from audit.entry import Entry, parse_entry
-from crypto.errors import EncodingInvalid, Refusal
+from crypto.errors import EncodingInvalid
 from crypto.notes import NoteKey, parse_note
 from crypto.sm2 import SM2PublicKey
 from node.errors import KeyStateInvalid, StatementInvalid
@@ -21,7 +21,7 @@ from node.model.chain import KeyEpoch, KeyKind
 from node.model.events import Event, member_subject
 from node.model.keys import CHAIN_KINDS, Kind, Mode
 from node.rotation.kinds import Places, digest_in_store, digest_on_chain
-from node.rotation.rotating import Rotating, quiet
+from node.rotation.rotating import Rotating, quiet, refusals_logged
 from node.rpc.faces import AffectedView, CompromisedView, Tell
 
 ON_CHAIN = {
@@ -51,25 +51,21 @@ class Compromising:
             RotationUnderWay, ChainUnavailable, TransactionRefused: as a rotation.
         """
         places = self._places
-        try:
+        async with refusals_logged(places.context, Event.KEY_COMPROMISED):
             if since_seconds * 1_000 > places.context.clock():
                 raise StatementInvalid("a compromise lies in the past")
             old = places.ring.record(kind).number
             await self._rotating.rotate(kind, Mode.THROUGH, tell, at_once=True)
             return await self._declare(kind, old, since_seconds, tell)
-        except Refusal as refusal:
-            subject = member_subject(places.context.member_id)
-            await places.context.journal.record_refusal(
-                Event.KEY_COMPROMISED, places.context.member_id, subject, refusal
-            )
-            raise
 
     async def declare(self, kind: Kind, number: int, since_seconds: int, tell: Tell = quiet) -> CompromisedView:
         """Declare a key that was replaced before. Raises KeyStateInvalid where it is the active one."""
-        record = self._places.ring.record(kind)
-        if number >= record.number:
-            raise KeyStateInvalid(f"{kind} {number} was not replaced; without a number the active key is", kind=kind)
-        return await self._declare(kind, number, since_seconds, tell)
+        async with refusals_logged(self._places.context, Event.KEY_COMPROMISED):
+            if number >= self._places.ring.record(kind).number:
+                raise KeyStateInvalid(
+                    f"{kind} {number} was not replaced; without a number the active key is", kind=kind
+                )
+            return await self._declare(kind, number, since_seconds, tell)
 
     async def _declare(self, kind: Kind, old: int, since_seconds: int, tell: Tell) -> CompromisedView:
         places, context = self._places, self._places.context

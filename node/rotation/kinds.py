@@ -124,7 +124,7 @@ def try_key(places: Places, kind: Kind, number: int, progress: Progress) -> str:
         case Kind.ACCOUNT:
             # Whoever signs for another account than it says is found out here.
             account = keeper.account(number)
-            RemoteAccount(address_of(account.public_bytes()), account.sign_hash).sign_transaction(
+            RemoteAccount.behind(account.public_bytes(), account.sign_hash).sign_transaction(
                 {"nonce": 0, "gas": 0, "gasPrice": 0, "value": 0, "data": b"", "chainId": 0}
             )
             said.append("it signs for its address")
@@ -163,7 +163,7 @@ def put_in_force(places: Places, kind: Kind, number: int) -> None:
 def _change_account(places: Places, chain: Chain, number: int, *, is_there: bool) -> None:
     """Have a chain take the next account, and sign with it from then on. A process that was killed between the two does the second alone."""
     account = places.ring.keeper(Kind.ACCOUNT).account(number)
-    after = RemoteAccount(address_of(account.public_bytes()), account.sign_hash)
+    after = RemoteAccount.behind(account.public_bytes(), account.sign_hash)
     if chain.sender.address == after.address:
         return
     if is_there:

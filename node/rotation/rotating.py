@@ -13,8 +13,8 @@ the commit (somebody else rotated first) undoes the rotation. Between the final 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 from crypto.errors import Refusal
 from node.errors import (
@@ -26,6 +26,7 @@ from node.errors import (
     RotationUnderWay,
     TransactionRefused,
 )
+from node.exchange.context import Context
 from node.exchange.journal import Step as Entry
 from node.keys.keeper import Keeper
 from node.keys.manifest import RotationRecord, State
@@ -73,7 +74,7 @@ class Rotating:
             RotationSuperseded: another machine was faster; this rotation is undone.
         """
         places = self._places
-        try:
+        async with self._refusals_logged(Event.ROTATION_BEGUN):
             if self._turn.locked():
                 raise RotationUnderWay("a rotation is being worked on")
             async with self._turn:
@@ -85,33 +86,22 @@ class Rotating:
                 begun = (await asyncio.to_thread(keeper.begin, kind, mode)).rotation
                 await self._log(Event.ROTATION_BEGUN, f"{kind} {begun.number} {mode}" if begun else None)
                 return await self._go_on(keeper, tell, at_once=at_once)
-        except Refusal as refusal:
-            await self._log_refusal(Event.ROTATION_BEGUN, refusal)
-            raise
 
     async def commit(self, tell: Tell = quiet) -> RotatedView:
         """Carry out the rotation that was prepared. Raises NoRotation, and as `rotate` does."""
-        try:
-            async with self._turn:
-                keeper, _ = self._under_way()
-                return await self._commit(keeper, tell, ())
-        except Refusal as refusal:
-            await self._log_refusal(Event.ROTATION_COMMITTED, refusal)
-            raise
+        async with self._refusals_logged(Event.ROTATION_COMMITTED), self._turn:
+            keeper, _ = self._under_way()
+            return await self._commit(keeper, tell, ())
 
     async def undo(self) -> RotatedView:
         """Take back the rotation that is under way, and destroy its key. Raises NoRotation, RotationCommitted."""
-        try:
-            async with self._turn:
-                keeper, rotation = self._under_way()
-                if rotation.step is Step.COMMITTING:
-                    raise RotationCommitted(
-                        f"the rotation of the key {rotation.kind} is past its commit point", kind=rotation.kind
-                    )
-                return await self._undo(keeper, rotation, ())
-        except Refusal as refusal:
-            await self._log_refusal(Event.ROTATION_UNDONE, refusal)
-            raise
+        async with self._refusals_logged(Event.ROTATION_UNDONE), self._turn:
+            keeper, rotation = self._under_way()
+            if rotation.step is Step.COMMITTING:
+                raise RotationCommitted(
+                    f"the rotation of the key {rotation.kind} is past its commit point", kind=rotation.kind
+                )
+            return await self._undo(keeper, rotation, ())
 
     async def resume(self) -> None:
         """Go on with what was under way when the node last stopped. What fails is due again."""
@@ -245,11 +235,24 @@ class Rotating:
         subject = member_subject(context.member_id)
         await context.journal.record(Entry(event, context.member_id, subject, detail=detail))
 
-    async def _log_refusal(self, event: Event, refusal: Refusal) -> None:
-        context = self._places.context
-        # The chain being away is no refusal by this node, and the rotation goes on.
-        if not isinstance(refusal, ChainUnavailable):
+    @asynccontextmanager
+    async def _refusals_logged(self, event: Event) -> AsyncIterator[None]:
+        """The chain's being away is no refusal by this node, and the rotation goes on."""
+        async with refusals_logged(self._places.context, event, but=ChainUnavailable):
+            yield
+
+
+@asynccontextmanager
+async def refusals_logged(
+    context: Context, event: Event, *, but: type[Refusal] | tuple[()] = ()
+) -> AsyncIterator[None]:
+    """Log every refusal that comes out of this, and pass it on. `but`: what is passed on alone."""
+    try:
+        yield
+    except Refusal as refusal:
+        if not isinstance(refusal, but):
             await context.journal.record_refusal(event, context.member_id, member_subject(context.member_id), refusal)
+        raise
 
 
 def _of(keeper: Keeper) -> RotationRecord:

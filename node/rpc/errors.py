@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped]  # generated without types
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # likewise
 
-from crypto.errors import Refusal
+from crypto.errors import Refusal, refusals_by_reason
 from node.errors import NodeError, PeerUnavailable, RequestTooLarge
 
 DOMAIN = "kiteline"
@@ -156,14 +156,7 @@ def refusal_of(
 def known_reasons() -> dict[str, type[Refusal]]:
     """Every class that states a reason, by it."""
     import_module("audit.errors")  # for its classes; crypto's and node's are imported above
-    found: dict[str, type[Refusal]] = {}
-    waiting = Refusal.__subclasses__()
-    while waiting:
-        kind = waiting.pop()
-        waiting.extend(kind.__subclasses__())
-        if "reason" in vars(kind):
-            found.setdefault(kind.reason, kind)
-    return found
+    return refusals_by_reason()
 
 
 def printable(text: str, limit: int) -> str:

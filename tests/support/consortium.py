@@ -17,7 +17,8 @@ from node.chain.adapter import Chain, deploy_contracts, open_chain
 from node.chain.admission import Admission, KeySet
 from node.chain.deployment import Deployment
 from node.chain.network import FeeRule, FinalityRule, HeaderRule, Network
-from node.model.chain import Role
+from node.chain.view import IndexView
+from node.model.chain import Member, Role
 from tests.support.anvil import Anvil
 
 
@@ -138,3 +139,9 @@ def found(
         deadline_seconds=20.0,
     )
     return Consortium(anvil, network, deployment, tuple(kits))
+
+
+def in_force_with(view: IndexView, certificate: bytes) -> Member | None:
+    """The member whose keys in force name this TLS certificate (DER)."""
+    holders = view.certificate_holders(certificate)
+    return next((member for member in holders if member.keys.certificate == certificate), None)

@@ -72,10 +72,6 @@ class MemoryView:
     def members(self) -> Sequence[Member]:
         return list(self._chain.members_by_id.values())
 
-    def member_by_certificate(self, certificate: bytes) -> Member | None:
-        holders = self.certificate_holders(certificate)
-        return next((member for member in holders if member.keys.certificate == certificate), None)
-
     def certificate_holders(self, certificate: bytes) -> Sequence[Member]:
         named = [
             (min(epoch.since_block for epoch in member.epochs if epoch.certificate == certificate), member)

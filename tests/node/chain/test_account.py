@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.errors import KeyFileExposed, KeyInvalid
+from crypto.scalars import SECP256K1_ORDER as ORDER
 from node.chain.account import (
-    ORDER,
     LocalSigner,
     RemoteAccount,
     Transaction,

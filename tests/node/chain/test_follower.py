@@ -20,7 +20,7 @@ from node.chain.network import FinalityRule
 from node.errors import ChainMismatch, ChainStoreUnusable, ChainUnavailable
 from node.model.chain import Block, GrantState, MemberStatus, SharingType
 from tests.support.anvil import Anvil
-from tests.support.consortium import FIRST, SECOND, Consortium, clock_ms, dataset_of
+from tests.support.consortium import FIRST, SECOND, Consortium, clock_ms, dataset_of, in_force_with
 
 DEADLINE_SECONDS = 20
 
@@ -111,7 +111,7 @@ def test_members_are_found_by_the_certificate_in_force(
     chain: Chain, consortium: Consortium, second_chain: Chain
 ) -> None:
     first, second = consortium.members
-    member = chain.view.member_by_certificate(second.certificate)
+    member = in_force_with(chain.view, second.certificate)
     assert member is not None
     assert (member.member_id, member.is_active, member.keys.account) == (
         second.member_id,
@@ -122,10 +122,10 @@ def test_members_are_found_by_the_certificate_in_force(
     # The second member names the first one's certificate: the first keeps it.
     second_chain.governance.rotate_keys(replace(second, certificate=first.certificate).keys, 1)
     chain.view.refresh()
-    kept = chain.view.member_by_certificate(first.certificate)
+    kept = in_force_with(chain.view, first.certificate)
     assert kept is not None
     assert kept.member_id == first.member_id
-    assert chain.view.member_by_certificate(second.certificate) is None
+    assert in_force_with(chain.view, second.certificate) is None
 
 
 def test_nonsense_of_one_member_stops_nobody(chain: Chain, consortium: Consortium, second_chain: Chain) -> None:

@@ -15,7 +15,7 @@ from node.chain.proposals import ProposalKind
 from node.errors import TransactionRefused
 from node.model.chain import KeyKind, Member, MemberStatus, Role
 from tests.support.anvil import Anvil
-from tests.support.consortium import MemberKit, found, make_member
+from tests.support.consortium import MemberKit, found, in_force_with, make_member
 
 DIGEST = b"\7" * 32
 
@@ -85,12 +85,12 @@ def test_rotated_keys_begin_an_epoch_and_the_old_account_is_refused(anvil: Anvil
     )
     mined = old.governance.rotate_keys(rotated.keys, 1)
     assert old.governance.rotate_keys(rotated.keys, 1) == mined  # the same call, the same transaction
-    member = old.view.member_by_certificate(b"renewed")
+    member = in_force_with(old.view, b"renewed")
     assert member is not None
     assert [epoch.epoch for epoch in member.epochs] == [1, 2]
     assert member.keys.signing_key == rotated.signing_key.public_key
     assert (member.keys.since_block, member.keys.since_time) == (mined.block.number, mined.block.time)
-    assert old.view.member_by_certificate(kit.certificate) is None
+    assert in_force_with(old.view, kit.certificate) is None
     with pytest.raises(TransactionRefused, match="NotAMember"):
         old.writer.anchor(os.urandom(32), 1, DIGEST, DIGEST)
     old.close()

@@ -14,6 +14,7 @@ from node.chain.index_store import IndexStore
 from node.chain.rows import EpochRow, MemberRow, Row, anchor_key, member_word, write_row
 from node.chain.view import IndexView
 from node.model.chain import Anchor, Block, DatasetOnChain, GrantOnChain, GrantState, MemberStatus, Role, SharingType
+from tests.support.consortium import in_force_with
 from tests.support.statements import member_id
 
 FIRST, SECOND = member_id(1), member_id(2)
@@ -104,21 +105,21 @@ def test_a_member_that_never_had_usable_keys_is_none(world: World) -> None:
     )
     assert world.view.member(FIRST) is None
     assert world.view.members() == []
-    assert world.view.member_by_certificate(b"bad") is None
+    assert in_force_with(world.view, b"bad") is None
 
 
 def test_a_certificate_is_its_first_owners_however_later_members_name_it(world: World) -> None:
     """Certificates are public: naming another's must neither take its place nor hide it."""
     world.put_members(member(SECOND, epoch(1, b"certificate", 4)), member(FIRST, epoch(1, b"certificate", 9)))
-    assert world.view.member_by_certificate(b"certificate") == world.view.member(SECOND)
+    assert in_force_with(world.view, b"certificate") == world.view.member(SECOND)
     # Its owner changes other keys and keeps the certificate: the block in which it first named it still counts.
     world.put_members(member(SECOND, epoch(1, b"certificate", 4), epoch(2, b"certificate", 20)))
-    assert world.view.member_by_certificate(b"certificate") == world.view.member(SECOND)
+    assert in_force_with(world.view, b"certificate") == world.view.member(SECOND)
     # Once its owner has another, the old one is whoever's names it now.
     world.put_members(member(SECOND, epoch(1, b"certificate", 4), epoch(2, b"other", 30)))
-    assert world.view.member_by_certificate(b"certificate") == world.view.member(FIRST)
-    assert world.view.member_by_certificate(b"other") == world.view.member(SECOND)
-    assert world.view.member_by_certificate(b"nobody's") is None
+    assert in_force_with(world.view, b"certificate") == world.view.member(FIRST)
+    assert in_force_with(world.view, b"other") == world.view.member(SECOND)
+    assert in_force_with(world.view, b"nobody's") is None
     # Yet it stays its first owner's: for the grace of a rotation, and where it is declared stolen.
     assert world.view.certificate_holders(b"certificate") == [world.view.member(SECOND), world.view.member(FIRST)]
     assert world.view.certificate_holders(b"other") == [world.view.member(SECOND)]
@@ -165,4 +166,4 @@ def test_what_the_store_took_back_is_gone_from_the_view_and_a_new_view_agrees(wo
     assert list(world.view.anchors(FIRST, LOG)) == anchors[:1]
     world.view.update(world.store.undo_above(None))
     assert (world.view.member(FIRST), list(world.view.datasets()), list(world.view.members())) == (None, [], [])
-    assert world.view.member_by_certificate(b"one") is None
+    assert in_force_with(world.view, b"one") is None
